@@ -1,0 +1,10 @@
+// Package hooks is what keepalived or a person says about this router: events
+// become one ordered intent, and the keeper's answer comes back.
+//
+// A hook is a short-lived process. keepalived starts hooks concurrently and
+// forgets them, so the order in which they run proves nothing. Each hook
+// therefore carries a Token, taken from the moment at which the kernel created
+// its process, and records its wish under a lock: the newest token wins however
+// late an older hook gets to run. The keeper (package keeper) reads the record
+// and makes the router match it.
+package hooks

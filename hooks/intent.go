@@ -1,0 +1,215 @@
+package hooks
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+)
+
+// Intent is one recorded wish.
+type Intent struct {
+	Role Role `json:"role"`
+	// Scope is the VRRP instance or sync group that speaks; empty: every WAN.
+	Scope string `json:"scope,omitzero"`
+	Token Token  `json:"token"`
+	// Owner is the keepalived that asked. When it dies the intent counts as
+	// backup. Zero: a person asked, and nobody's death changes it.
+	Owner Process `json:"owner,omitzero"`
+	// State is the word that was said, as "FAULT", for people.
+	State string    `json:"state"`
+	At    time.Time `json:"at"` // wall clock, for people only
+}
+
+// Covers reports whether the intent speaks for a WAN that is bound to the given
+// instance; a WAN bound to none listens to everything.
+func (i Intent) Covers(instance string) bool {
+	return i.Scope == "" || instance == "" || i.Scope == instance
+}
+
+// Intents are the newest wishes of this boot, at most one a scope.
+type Intents []Intent
+
+// For returns the newest intent that covers instance.
+func (is Intents) For(instance string) (newest Intent, ok bool) {
+	for _, i := range is {
+		if i.Covers(instance) && (!ok || i.Token.Compare(newest.Token) > 0) {
+			newest, ok = i, true
+		}
+	}
+	return newest, ok
+}
+
+// Supersedes returns the intent that makes t obsolete in the given scope: one
+// that is newer and speaks for everything that t spoke for.
+func (is Intents) Supersedes(scope string, t Token) (newer Intent, ok bool) {
+	for _, i := range is {
+		if (i.Scope == "" || i.Scope == scope) && i.Token.Compare(t) > 0 {
+			return i, true
+		}
+	}
+	return Intent{}, false
+}
+
+// ValidScope refuses names that keepalived cannot have and a log should not see.
+func ValidScope(name string) error {
+	switch {
+	case name == "":
+		return errors.New("instance name is empty")
+	case len(name) > 128:
+		return fmt.Errorf("instance name of %d bytes is too long, at most 128", len(name))
+	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }):
+		return fmt.Errorf("instance name %q has unprintable characters", name)
+	}
+	return nil
+}
+
+// Files in the run directory.
+const (
+	IntentFile = "intent.json"
+	lockFile   = "intent.lock"
+)
+
+// Store is the record of intents in the run directory.
+type Store struct {
+	dir  string
+	boot string
+}
+
+// file is the form of IntentFile.
+type file struct {
+	Boot    string  `json:"boot"`
+	Intents Intents `json:"intents"`
+}
+
+// maxFile bounds what is read: a few hundred scopes at the longest.
+const maxFile = 1 << 18
+
+// OpenStore makes the run directory if need be and returns its store.
+func OpenStore(dir string) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make run directory: %w", err)
+	}
+	boot, err := BootID()
+	if err != nil {
+		return nil, err
+	}
+	return &Store{dir: dir, boot: boot}, nil
+}
+
+// BootID identifies this boot of the kernel. What was recorded under another
+// one is void.
+func BootID() (string, error) {
+	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	return strings.TrimSpace(string(raw)), nil
+}
+
+// Load returns what is recorded. No record, and a record of another boot, is
+// none; an unreadable one is none and an error, so that the caller stays backup
+// and says why.
+func (s *Store) Load() (Intents, error) {
+	path := filepath.Join(s.dir, IntentFile)
+	raw, err := readLimited(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read intent: %w", err)
+	}
+	var f file
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return nil, fmt.Errorf("intent record %s is corrupt, the next hook replaces it: %w", path, err)
+	}
+	if f.Boot != s.boot {
+		return nil, nil
+	}
+	return f.Intents, nil
+}
+
+// Record stores i unless a newer intent covers all that it would drive; then
+// that one is returned and nothing is written. Concurrent calls, from any number
+// of processes, leave the newest.
+func (s *Store) Record(i Intent) (newer *Intent, err error) {
+	unlock, err := Lock(filepath.Join(s.dir, lockFile))
+	if err != nil {
+		return nil, fmt.Errorf("lock intent: %w", err)
+	}
+	defer unlock()
+	// A corrupt record orders nothing any more: the wish at hand is the newest known.
+	have, loadErr := s.Load()
+	if n, ok := have.Supersedes(i.Scope, i.Token); ok {
+		return &n, nil
+	}
+	have = slices.DeleteFunc(have, func(o Intent) bool {
+		return o.Token.Compare(i.Token) <= 0 && (i.Scope == "" || o.Scope == i.Scope)
+	})
+	raw, err := json.Marshal(file{Boot: s.boot, Intents: append(have, i)})
+	if err != nil {
+		return nil, errors.Join(loadErr, err)
+	}
+	if len(raw) > maxFile {
+		return nil, fmt.Errorf("record intent: %d instances are too many", len(have)+1)
+	}
+	if err := WriteFile(filepath.Join(s.dir, IntentFile), raw, 0o644); err != nil {
+		return nil, fmt.Errorf("record intent: %w", err)
+	}
+	return nil, nil
+}
+
+// Lock takes an exclusive flock(2) on path, creating the file, and returns how
+// to let go. The kernel lets go when the process dies.
+func Lock(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// WriteFile replaces path atomically: a reader sees the old or the new content,
+// and a full or failing file system leaves the old one. The caller holds the
+// lock that goes with path, so one name for the unfinished file is enough and
+// what a killed writer left behind is overwritten by the next.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	tmp := path + ".new"
+	err := os.WriteFile(tmp, data, mode)
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		_ = os.Remove(tmp)
+	}
+	return err
+}
+
+func readLimited(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxFile {
+		return nil, fmt.Errorf("%s is not a record: mode %v, %d bytes", path, info.Mode(), info.Size())
+	}
+	return os.ReadFile(path)
+}

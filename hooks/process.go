@@ -1,0 +1,114 @@
+package hooks
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process names one process for good: process ids are used again, a pair of id
+// and start time is not.
+type Process struct {
+	PID   int    `json:"pid,omitzero"`
+	Start uint64 `json:"start,omitzero"` // clock ticks since boot, field 22 of /proc/PID/stat
+}
+
+// stat is what wanfail needs of /proc/PID/stat.
+type stat struct {
+	comm  string
+	ppid  int
+	start uint64
+}
+
+// readStat reads /proc/PID/stat (proc_pid_stat(5)).
+func readStat(pid int) (stat, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return stat{}, err
+	}
+	return parseStat(raw)
+}
+
+// parseStat parses the text of /proc/PID/stat. The command name may hold spaces
+// and parentheses, so fields are counted from the last closing one.
+func parseStat(raw []byte) (stat, error) {
+	open, end := bytes.IndexByte(raw, '('), bytes.LastIndexByte(raw, ')')
+	if open < 0 || end < open {
+		return stat{}, fmt.Errorf("malformed process status %q", raw)
+	}
+	fields := bytes.Fields(raw[end+1:]) // field 3 (state) is the first of these
+	if len(fields) < 20 {
+		return stat{}, fmt.Errorf("process status has %d fields after the name, want at least 20", len(fields))
+	}
+	ppid, err := strconv.Atoi(string(fields[1]))
+	if err != nil {
+		return stat{}, fmt.Errorf("parse parent process id: %w", err)
+	}
+	start, err := strconv.ParseUint(string(fields[19]), 10, 64)
+	if err != nil {
+		return stat{}, fmt.Errorf("parse process start time: %w", err)
+	}
+	return stat{comm: string(raw[open+1 : end]), ppid: ppid, start: start}, nil
+}
+
+// Keepalived returns the nearest keepalived among the ancestors of this
+// process: the one whose death takes the authority away from what this process
+// says. It is the zero Process when a person runs the command.
+func Keepalived() Process {
+	// A hook is a child or, behind a shell or a hotplug script, a grandchild.
+	// The bound only guards against a /proc that changes while we climb.
+	const depth = 16
+	pid := os.Getppid()
+	for range depth {
+		if pid <= 1 {
+			break
+		}
+		st, err := readStat(pid)
+		if err != nil {
+			break
+		}
+		if isKeepalived(pid, st.comm) {
+			return Process{PID: pid, Start: st.start}
+		}
+		pid = st.ppid
+	}
+	return Process{}
+}
+
+// isKeepalived looks at the executable, since keepalived's process names can be
+// configured, and at the name where the executable was replaced by an upgrade.
+func isKeepalived(pid int, comm string) bool {
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err == nil && filepath.Base(exe) == "keepalived" {
+		return true
+	}
+	return comm == "keepalived"
+}
+
+// ErrGone tells that a process has ended, or that its id belongs to another one
+// by now.
+var ErrGone = errors.New("process is gone")
+
+// Open returns a pidfd of p, which polls readable once p has ended
+// (pidfd_open(2)), or ErrGone. The caller closes it.
+func (p Process) Open() (int, error) {
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return -1, ErrGone
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open process %d: %w", p.PID, err)
+	}
+	// Only now does the id belong to whatever fd holds: compare start times after.
+	st, err := readStat(p.PID)
+	if err != nil || st.start != p.Start {
+		_ = unix.Close(fd)
+		return -1, ErrGone
+	}
+	return fd, nil
+}

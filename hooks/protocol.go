@@ -1,0 +1,135 @@
+package hooks
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// SocketFile is the keeper's unix socket in the run directory. A connection
+// carries one request and its answers, each one line of JSON.
+const SocketFile = "keeper.sock"
+
+// Requests that a keeper understands.
+const (
+	OpSettle  = "settle"  // take Intent, answer once it is reached, superseded or Wait has passed
+	OpStatus  = "status"  // answer with a Report
+	OpWatch   = "watch"   // answer with a Report now and after each change, until the connection ends
+	OpRelease = "release" // backup only: give the lease back to the server
+)
+
+// Request is what a hook sends.
+type Request struct {
+	Op     string        `json:"op"`
+	Intent *Intent       `json:"intent,omitempty"`
+	Wait   time.Duration `json:"wait_ns,omitempty"`
+}
+
+// Outcome is how a wish ended.
+type Outcome string
+
+const (
+	Reached    Outcome = "reached"    // all of it
+	Degraded   Outcome = "degraded"   // the role is reached, Problems name what is not
+	Superseded Outcome = "superseded" // a newer wish took its place
+)
+
+// Answer is what a keeper says to OpSettle and OpRelease.
+type Answer struct {
+	Outcome  Outcome       `json:"outcome,omitempty"`
+	Role     Role          `json:"role"`
+	By       string        `json:"by,omitempty"` // with Superseded: who asked later
+	Already  bool          `json:"already,omitempty"`
+	Took     time.Duration `json:"took_ns,omitempty"`
+	Phases   []Phase       `json:"phases,omitempty"`
+	Problems []string      `json:"problems,omitempty"`
+	Error    string        `json:"error,omitempty"` // the request could not be taken
+}
+
+// ErrNoKeeper tells that no keeper listens in the run directory.
+var ErrNoKeeper = errors.New("no keeper is running")
+
+// maxAnswer bounds one line of an answer.
+const maxAnswer = 1 << 20
+
+// Conn is a connection to the keeper.
+type Conn struct {
+	c net.Conn
+	r *bufio.Reader
+}
+
+// Dial connects to the keeper of a run directory; ErrNoKeeper if there is none.
+func Dial(ctx context.Context, dir string) (*Conn, error) {
+	path := filepath.Join(dir, SocketFile)
+	c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, ErrNoKeeper
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reach keeper: %w", err)
+	}
+	return &Conn{c: c, r: bufio.NewReader(c)}, nil
+}
+
+// Close ends the connection.
+func (c *Conn) Close() error { return c.c.Close() }
+
+// Ask sends r and reads one answer into answer, a pointer to an Answer or a
+// Report. It returns when ctx ends.
+func (c *Conn) Ask(ctx context.Context, r Request, answer any) error {
+	if err := c.send(r); err != nil {
+		return err
+	}
+	return c.Next(ctx, answer)
+}
+
+func (c *Conn) send(r Request) error {
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if _, err := c.c.Write(append(raw, '\n')); err != nil {
+		return fmt.Errorf("ask keeper: %w", err)
+	}
+	return nil
+}
+
+// Next reads one more answer.
+func (c *Conn) Next(ctx context.Context, answer any) error {
+	stop := context.AfterFunc(ctx, func() { _ = c.c.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	line, err := readLine(c.r)
+	if ctx.Err() != nil {
+		return fmt.Errorf("wait for keeper: %w", context.Cause(ctx))
+	}
+	if err != nil {
+		return fmt.Errorf("read keeper's answer: %w", err)
+	}
+	if err := json.Unmarshal(line, answer); err != nil {
+		return fmt.Errorf("keeper answers garbage (%.60q): is another program, or another version, listening on its socket? %w", line, err)
+	}
+	return nil
+}
+
+// readLine reads a line of at most maxAnswer bytes.
+func readLine(r *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case err == nil:
+			return line, nil
+		case len(line) > maxAnswer:
+			return nil, errors.New("line is too long")
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
+		}
+	}
+}

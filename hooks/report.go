@@ -1,0 +1,75 @@
+package hooks
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Report is what a keeper knows of its router: the answer to "status".
+type Report struct {
+	Version     string       `json:"version"`
+	PID         int          `json:"pid"`
+	Role        Role         `json:"role"`
+	Since       time.Time    `json:"since"`
+	By          string       `json:"by"` // who asked for the role
+	WANs        []WAN        `json:"wans"`
+	Services    []Service    `json:"services"`
+	Conntrackd  string       `json:"conntrackd,omitzero"`
+	Transitions []Transition `json:"transitions"` // the newest last
+	Warnings    []string     `json:"warnings"`
+}
+
+// WAN is one uplink in a Report.
+type WAN struct {
+	Name   string `json:"name"`
+	Parent string `json:"parent"`
+	MAC    string `json:"mac"`
+	Role   Role   `json:"role"`
+	// State is "down", "muted" (silent, deleted soon), "foreign" (something else
+	// has the name), or while primary a state of RFC 2131 in small letters.
+	State        string       `json:"state"`
+	Address      netip.Prefix `json:"address,omitzero"`
+	Gateway      netip.Addr   `json:"gateway,omitzero"`
+	Server       netip.Addr   `json:"server,omitzero"`
+	DNS          []netip.Addr `json:"dns,omitempty"`
+	LeaseSeconds int64        `json:"lease_seconds"`           // left; -1: infinite
+	RenewSeconds int64        `json:"renew_seconds,omitempty"` // until the next renewal
+	LeaseTotal   int64        `json:"lease_total_seconds,omitempty"`
+	Diagnosis    string       `json:"diagnosis,omitempty"`
+	Gatewayed    *Reach       `json:"gateway_reachability,omitempty"`
+	Error        string       `json:"error,omitempty"` // what keeps it from its role
+}
+
+// Reach is what the last ARP requests to the gateway found.
+type Reach struct {
+	Reachable bool      `json:"reachable"`
+	LastReply time.Time `json:"last_reply,omitzero"`
+	RTTMicros int64     `json:"rtt_us,omitempty"`
+}
+
+// Service is one service in a Report.
+type Service struct {
+	Name    string `json:"name"`
+	Backend string `json:"backend"` // "systemd" or "init"
+	Running bool   `json:"running"`
+	Error   string `json:"error,omitempty"`
+}
+
+// Transition is one change of role with what it took.
+type Transition struct {
+	At       time.Time     `json:"at"`
+	Role     Role          `json:"role"`
+	By       string        `json:"by"`
+	Took     time.Duration `json:"took_ns"`
+	Phases   []Phase       `json:"phases"`
+	Problems []string      `json:"problems,omitempty"`
+}
+
+// Phase is one part of a transition; phases overlap, so they do not add up.
+type Phase struct {
+	Name   string        `json:"name"`             // "macvlan", "lease", "address", "service dnsmasq", ...
+	Detail string        `json:"detail,omitempty"` // "198.51.100.7/24 from 198.51.100.1"
+	Took   time.Duration `json:"took_ns"`
+	At     time.Duration `json:"at_ns"` // its end, since the start of the transition
+	Error  string        `json:"error,omitempty"`
+}

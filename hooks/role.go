@@ -1,0 +1,72 @@
+package hooks
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Role is what this router is to be on the WAN side.
+type Role uint8
+
+const (
+	// Backup is silent on the WAN. It is the zero value: whatever is unknown,
+	// unreadable or lost makes the router silent, never a second voice.
+	Backup Role = iota
+	// Primary holds the shared MAC address and the leased address.
+	Primary
+)
+
+// String returns "primary" or "backup".
+func (r Role) String() string {
+	if r == Primary {
+		return "primary"
+	}
+	return "backup"
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (r Role) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler; it takes what String
+// returns and nothing else.
+func (r *Role) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "primary":
+		*r = Primary
+	case "backup":
+		*r = Backup
+	default:
+		return fmt.Errorf("unknown role %q", text)
+	}
+	return nil
+}
+
+// Change is what a state reported by keepalived means for the role.
+type Change uint8
+
+const (
+	// UnknownState is a word that is no state of keepalived.
+	UnknownState Change = iota
+	// NoChange is a report that leaves the role as it is.
+	NoChange
+	// ToPrimary and ToBackup are changes of the role.
+	ToPrimary
+	ToBackup
+)
+
+// ParseState says what a VRRP state means, whatever its case: "MASTER" and
+// "primary" make the router primary; "BACKUP", "FAULT", "STOP" and "DELETED"
+// make it backup. The FIFO's priority reports (keepalived.conf(5), NOTIFY
+// SCRIPTS) change nothing.
+func ParseState(state string) Change {
+	switch strings.ToUpper(state) {
+	case "PRIMARY", "MASTER":
+		return ToPrimary
+	case "BACKUP", "FAULT", "STOP", "DELETED":
+		return ToBackup
+	case "MASTER_RX_LOWER_PRI", "MASTER_PRIORITY", "BACKUP_PRIORITY":
+		return NoChange
+	default:
+		return UnknownState
+	}
+}
