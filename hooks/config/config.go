@@ -1,0 +1,100 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+)
+
+// Config is a whole, valid configuration.
+type Config struct {
+	// Services run while this router is primary and are stopped otherwise.
+	Services []string
+	// ServicesNamed tells that the file names them: each must be installed.
+	// Defaults that are not installed are left out.
+	ServicesNamed bool
+	Conntrackd    Switch
+	// BackupGateway is where the default route points while backup; zero: none.
+	BackupGateway netip.Addr
+	WANs          []WAN
+}
+
+// WAN is one uplink.
+type WAN struct {
+	Name     string // of the macvlan interface
+	Parent   string
+	MAC      net.HardwareAddr // the address that both routers share
+	Instance string           // VRRP instance or sync group that drives it; empty: any
+
+	Metric       int // of the routes
+	DefaultRoute bool
+	PeerDNS      bool // use the DNS servers of the lease
+
+	Hostname    string // option 12
+	VendorClass string // option 60
+	ClientID    []byte // option 61 with its type byte; nil: the MAC
+	UserClass   string // option 77
+	Broadcast   bool   // ask for broadcast answers
+	RapidCommit bool   // option 80
+	Request     []uint8
+	Send        []DHCPOption
+	Priority    int          // socket priority of DHCP frames, for the egress map of a VLAN parent
+	Expect      netip.Prefix // the lease should lie in it; zero: anywhere
+
+	Nudge time.Duration // between two ARP requests to the gateway; 0: none
+}
+
+// DHCPOption is an option to send as it is.
+type DHCPOption struct {
+	Code uint8
+	Data []byte
+}
+
+// Switch is an option that may be left to wanfail.
+type Switch uint8
+
+// The values of a Switch: `auto`, `0`, `1`.
+const (
+	Auto Switch = iota
+	Off
+	On
+)
+
+// DefaultServices are those of a router that serves a LAN; the ones that are
+// installed count.
+func DefaultServices() []string { return []string{"dnsmasq", "odhcpd", "miniupnpd"} }
+
+// DefaultPath is the platform's place for the file: /etc/config/wanfail where
+// UCI lives, else /etc/wanfail.conf.
+func DefaultPath() string {
+	if info, err := os.Stat("/etc/config"); err == nil && info.IsDir() {
+		return "/etc/config/wanfail"
+	}
+	return "/etc/wanfail.conf"
+}
+
+// Load reads and validates the file at path. All mistakes are reported at once,
+// each with file and line.
+func Load(path string) (Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	defer f.Close()
+	sections, err := Parse(f)
+	if err != nil {
+		var syntax *SyntaxError
+		if errors.As(err, &syntax) {
+			return Config{}, fmt.Errorf("%s:%d: %s", path, syntax.Line, syntax.Msg)
+		}
+		return Config{}, fmt.Errorf("read configuration %s: %w", path, err)
+	}
+	cfg, err := build(sections, path)
+	if err != nil {
+		return Config{}, err
+	}
+	return cfg, nil
+}
