@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,6 +36,18 @@ func (i Intent) Covers(instance string) bool {
 	return i.Scope == "" || instance == "" || i.Scope == instance
 }
 
+// By says who asked, for people.
+func (i Intent) By() string {
+	who := "by hand"
+	if i.Owner != (Process{}) {
+		who = fmt.Sprintf("keepalived[%d]", i.Owner.PID)
+	}
+	if i.Scope != "" {
+		who += " " + i.Scope
+	}
+	return who + " " + i.State
+}
+
 // Intents are the newest wishes of this boot, at most one a scope.
 type Intents []Intent
 
@@ -57,6 +70,19 @@ func (is Intents) Supersedes(scope string, t Token) (newer Intent, ok bool) {
 		}
 	}
 	return Intent{}, false
+}
+
+// With returns the intents with i among them, in place of those that it makes
+// obsolete; or, if a newer one speaks for all that i would, is itself and that
+// one.
+func (is Intents) With(i Intent) (with Intents, newer *Intent) {
+	if n, ok := is.Supersedes(i.Scope, i.Token); ok {
+		return is, &n
+	}
+	with = slices.DeleteFunc(slices.Clone(is), func(o Intent) bool {
+		return o.Token.Compare(i.Token) <= 0 && (i.Scope == "" || o.Scope == i.Scope)
+	})
+	return append(with, i), nil
 }
 
 // ValidScope refuses names that keepalived cannot have and a log should not see.
@@ -148,18 +174,16 @@ func (s *Store) Record(i Intent) (newer *Intent, err error) {
 	defer unlock()
 	// A corrupt record orders nothing any more: the wish at hand is the newest known.
 	have, loadErr := s.Load()
-	if n, ok := have.Supersedes(i.Scope, i.Token); ok {
-		return &n, nil
+	have, newer = have.With(i)
+	if newer != nil {
+		return newer, nil
 	}
-	have = slices.DeleteFunc(have, func(o Intent) bool {
-		return o.Token.Compare(i.Token) <= 0 && (i.Scope == "" || o.Scope == i.Scope)
-	})
-	raw, err := json.Marshal(file{Boot: s.boot, Intents: append(have, i)})
+	raw, err := json.Marshal(file{Boot: s.boot, Intents: have})
 	if err != nil {
 		return nil, errors.Join(loadErr, err)
 	}
 	if len(raw) > maxFile {
-		return nil, fmt.Errorf("record intent: %d instances are too many", len(have)+1)
+		return nil, fmt.Errorf("record intent: %d instances are too many", len(have))
 	}
 	if err := WriteFile(filepath.Join(s.dir, IntentFile), raw, 0o644); err != nil {
 		return nil, fmt.Errorf("record intent: %w", err)
@@ -185,6 +209,33 @@ func Lock(path string) (unlock func(), err error) {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return func() { _ = f.Close() }, nil
+}
+
+// LockWithin is Lock for at most limit, then context.DeadlineExceeded, and no
+// longer than ctx.
+func LockWithin(ctx context.Context, path string, limit time.Duration) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	type result struct {
+		unlock func()
+		err    error
+	}
+	ch := make(chan result, 1)
+	go func() {
+		unlock, err := Lock(path)
+		ch <- result{unlock, err}
+	}()
+	select {
+	case r := <-ch:
+		return r.unlock, r.err
+	case <-ctx.Done():
+		go func() { // flock(2) cannot be called off: let go of what it gets too late
+			if r := <-ch; r.err == nil {
+				r.unlock()
+			}
+		}()
+		return nil, ctx.Err()
+	}
 }
 
 // WriteFile replaces path atomically: a reader sees the old or the new content,

@@ -95,9 +95,9 @@ func isKeepalived(pid int, comm string) bool {
 var ErrGone = errors.New("process is gone")
 
 // Open returns a pidfd of p, which polls readable once p has ended
-// (pidfd_open(2)), or ErrGone. The caller closes it.
+// (pidfd_open(2)), or ErrGone. The caller closes it. Needs Linux 5.10.
 func (p Process) Open() (int, error) {
-	fd, err := unix.PidfdOpen(p.PID, 0)
+	fd, err := unix.PidfdOpen(p.PID, unix.PIDFD_NONBLOCK)
 	if errors.Is(err, unix.ESRCH) {
 		return -1, ErrGone
 	}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +25,9 @@ type Starter struct {
 // initScript is where OpenWrt's package installs its service.
 const initScript = "/etc/init.d/wanfail"
 
+// startLimit bounds how long a hook waits for another that starts the keeper.
+const startLimit = 10 * time.Second
+
 // Dial connects to the keeper and starts one first if none listens. Any number
 // of processes may call it at once; one of them starts it.
 func (s Starter) Dial(ctx context.Context) (*Conn, error) {
@@ -31,9 +35,9 @@ func (s Starter) Dial(ctx context.Context) (*Conn, error) {
 	if !errors.Is(err, ErrNoKeeper) {
 		return conn, err
 	}
-	unlock, err := s.lock(ctx)
+	unlock, err := LockWithin(ctx, filepath.Join(s.RunDir, "start.lock"), startLimit)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("wait for another hook that starts the keeper: %w", err)
 	}
 	defer unlock()
 	if conn, err = Dial(ctx, s.RunDir); !errors.Is(err, ErrNoKeeper) {
@@ -57,30 +61,6 @@ func (s Starter) Dial(ctx context.Context) (*Conn, error) {
 			return nil, fmt.Errorf("a keeper was started but does not listen on %s (its log says why): %w",
 				filepath.Join(s.RunDir, SocketFile), err)
 		}
-	}
-}
-
-// lock serialises starters without outliving ctx.
-func (s Starter) lock(ctx context.Context) (unlock func(), err error) {
-	type result struct {
-		unlock func()
-		err    error
-	}
-	ch := make(chan result, 1)
-	go func() {
-		unlock, err := Lock(filepath.Join(s.RunDir, "start.lock"))
-		ch <- result{unlock, err}
-	}()
-	select {
-	case r := <-ch:
-		return r.unlock, r.err
-	case <-ctx.Done():
-		go func() {
-			if r := <-ch; r.err == nil {
-				r.unlock()
-			}
-		}()
-		return nil, fmt.Errorf("wait for another hook that starts the keeper: %w", ctx.Err())
 	}
 }
 

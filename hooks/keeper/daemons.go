@@ -1,0 +1,175 @@
+package keeper
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/services"
+)
+
+// daemons keeps the services of a router in its role. Platforms start services
+// of their own accord (at boot, after a configuration change, after an interface
+// event), so what was reached once is checked again: often right after a change,
+// now and then later, and at once where the service manager tells.
+type daemons struct {
+	manager services.Manager
+	names   []string
+	log     *slog.Logger
+	report  func(served) // must not block
+
+	wake chan struct{}
+
+	mu    sync.Mutex
+	want  target
+	given time.Time          // when want was ordered
+	alert time.Time          // when something last called for watchfulness
+	abort context.CancelFunc // ends the pass that runs
+}
+
+// target is what the loop wants of the services. Epoch 0 is no order.
+type target struct {
+	epoch int
+	up    bool
+}
+
+// served is what was reached.
+type served struct {
+	epoch    int
+	settled  bool
+	services []hooks.Service
+	phases   []hooks.Phase
+	problems []string
+}
+
+const (
+	serviceLimit = 30 * time.Second // for one service to start or stop
+	watchful     = 10 * time.Second // after a change; procd's triggers come within 2 s
+	checkOften   = time.Second
+	checkSeldom  = 30 * time.Second
+)
+
+func newDaemons(m services.Manager, names []string, log *slog.Logger, report func(served)) *daemons {
+	return &daemons{
+		manager: m, names: names, log: log, report: report,
+		wake: make(chan struct{}, 1), abort: func() {},
+	}
+}
+
+// obey gives a new order, which ends the work on the one before.
+func (d *daemons) obey(t target) {
+	d.mu.Lock()
+	d.want, d.given, d.alert = t, time.Now(), time.Now()
+	d.abort()
+	d.mu.Unlock()
+	d.nudge()
+}
+
+// poke asks for a check now, and a watchful eye for a while.
+func (d *daemons) poke() {
+	d.mu.Lock()
+	d.alert = time.Now()
+	d.mu.Unlock()
+	d.nudge()
+}
+
+func (d *daemons) nudge() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run converges until ctx ends and leaves the services as they are then.
+func (d *daemons) run(ctx context.Context) {
+	changes := d.watch(ctx)
+	check := newTimer()
+	var last target
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.wake:
+		case <-changes:
+		case <-check.C:
+		}
+		pass, t, given := d.begin(ctx)
+		if t.epoch == 0 {
+			continue
+		}
+		start := time.Now()
+		results := services.Converge(pass, d.manager, d.names, t.up, serviceLimit)
+		if pass.Err() != nil {
+			continue // obey has woken us for the newer order
+		}
+		d.tell(t, given, start, results, t != last)
+		last = t
+		check.set(d.interval())
+	}
+}
+
+// watch subscribes to changes of the services where the manager offers that.
+func (d *daemons) watch(ctx context.Context) <-chan string {
+	w, ok := d.manager.(interface {
+		Watch(ctx context.Context, names []string) (<-chan string, error)
+	})
+	if !ok || len(d.names) == 0 {
+		return nil
+	}
+	changes, err := w.Watch(ctx, d.names)
+	if err != nil {
+		d.log.Warn("cannot watch the services, checking now and then instead", "err", err)
+		return nil
+	}
+	return changes
+}
+
+// begin returns the order to work on and a context that ends with it.
+func (d *daemons) begin(ctx context.Context) (context.Context, target, time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.abort() // of the pass before: frees its context
+	ctx, d.abort = context.WithCancel(ctx)
+	return ctx, d.want, d.given
+}
+
+// interval is how long to wait until the next check.
+func (d *daemons) interval() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if time.Since(d.alert) < watchful {
+		return checkOften
+	}
+	return checkSeldom
+}
+
+// tell reports a pass; first: of this order.
+func (d *daemons) tell(t target, given, start time.Time, results []services.Result, first bool) {
+	s := served{epoch: t.epoch, settled: true}
+	for _, r := range results {
+		line := hooks.Service{Name: r.Name, Backend: d.manager.Backend(), Running: t.up == (r.Err == nil)}
+		verb := "stop "
+		if t.up {
+			verb = "start "
+		}
+		if r.Err != nil {
+			line.Error = r.Err.Error()
+			s.problems = append(s.problems, verb+r.Name+": "+line.Error)
+		}
+		if r.Changed || r.Err != nil {
+			s.phases = append(s.phases, hooks.Phase{
+				Name: verb + r.Name, Took: r.Took, At: start.Sub(given) + r.Took, Error: line.Error,
+			})
+		}
+		if r.Changed && !first {
+			d.log.Warn("service was not as its role wants", "service", r.Name, "did", verb)
+			d.poke()
+		}
+		s.services = append(s.services, line)
+	}
+	slices.SortFunc(s.phases, func(a, b hooks.Phase) int { return int(a.At - b.At) })
+	d.report(s)
+}

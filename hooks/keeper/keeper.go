@@ -1,0 +1,259 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/netif"
+	"github.com/wanfail/wanfail/services"
+)
+
+// network is what a keeper needs of package netif.
+type network interface {
+	kernel
+	Observe(ctx context.Context, l netif.Link) (netif.Observed, error)
+	Watch(ctx context.Context) (<-chan netif.Event, error)
+}
+
+// Options are what a keeper is made of.
+type Options struct {
+	Config     config.Config
+	RunDir     string
+	Version    string
+	Log        *slog.Logger
+	Network    network
+	Services   services.Manager
+	Replica    replica // nil: connections are not replicated
+	Publishers []publisher
+	Ready      func() // called once the keeper answers hooks
+}
+
+// Keeper makes one router match the newest intent.
+type Keeper struct {
+	Options
+	log   *slog.Logger
+	store *hooks.Store
+	calls chan func() // work for the loop
+
+	// What follows belongs to the loop.
+	intents   hooks.Intents
+	owners    map[hooks.Process]*owner
+	wans      []*wan
+	daemons   *daemons
+	served    served
+	commits   *commits
+	role      hooks.Role
+	by        string
+	since     time.Time
+	started   bool
+	epoch     int
+	now       *transition
+	past      []hooks.Transition
+	waiters   map[*waiter]struct{}
+	followers map[chan struct{}]struct{}
+}
+
+// wan is the loop's view of an uplink.
+type wan struct {
+	config.WAN
+	uplink  *uplink
+	ordered order
+	state   reached
+	made    bool // an earlier keeper left the link
+	adopted bool // and its address
+}
+
+// settled reports whether the WAN has reached the role that was ordered last.
+func (w *wan) settled() bool { return w.state.epoch == w.ordered.epoch && w.state.settled }
+
+// owner is a keepalived that asked for a role.
+type owner struct {
+	dead   bool
+	cancel context.CancelFunc
+}
+
+// ErrRunning tells that another keeper drives this run directory.
+var ErrRunning = errors.New("another keeper is running")
+
+// lockWait is how long a keeper waits for its lock: as long as a hook may need
+// that purges the WAN on its own.
+const lockWait = 10 * time.Second
+
+// New prepares a keeper. Run runs it.
+func New(o Options) *Keeper {
+	k := &Keeper{
+		Options: o, log: o.Log,
+		calls:     make(chan func(), 16),
+		owners:    map[hooks.Process]*owner{},
+		waiters:   map[*waiter]struct{}{},
+		followers: map[chan struct{}]struct{}{},
+	}
+	for _, c := range o.Config.WANs {
+		w := &wan{WAN: c}
+		w.uplink = newUplink(c, o.Network, filepath.Join(o.RunDir, c.Name+".lease"), o.Publishers, o.Log,
+			func(r reached) { k.do(func() { w.state = r }) })
+		k.wans = append(k.wans, w)
+	}
+	return k
+}
+
+// do lets the loop run f. It returns at once while the loop keeps up.
+func (k *Keeper) do(f func()) { k.calls <- f }
+
+// Run drives the router until ctx ends. It then leaves everything as it is: the
+// kernel holds the address for as long as the lease lasts, and the next keeper
+// adopts it. It returns ErrRunning if another keeper holds the run directory.
+func (k *Keeper) Run(ctx context.Context) error {
+	unlock, err := lockKeeper(ctx, k.RunDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if k.store, err = hooks.OpenStore(k.RunDir); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var tasks sync.WaitGroup
+	defer func() {
+		cancel()
+		k.drain(&tasks)
+	}()
+
+	watch, err := hooks.WatchDir(k.RunDir)
+	if err != nil {
+		return err
+	}
+	defer watch.Close()
+	events, err := k.Network.Watch(ctx)
+	if err != nil {
+		return fmt.Errorf("watch the kernel: %w", err)
+	}
+	socket, err := listen(k.RunDir)
+	if err != nil {
+		return err
+	}
+	k.adopt(ctx)
+	k.daemons = newDaemons(k.Services, k.installed(ctx), k.log,
+		func(s served) { k.do(func() { k.served = s }) })
+	k.commits = newCommits(k.Replica, k.log)
+
+	tasks.Go(func() { k.daemons.run(ctx) })
+	tasks.Go(func() { k.commits.run(ctx) })
+	for _, w := range k.wans {
+		tasks.Go(func() { w.uplink.run(ctx) })
+	}
+	tasks.Go(func() { k.route(ctx, events) })
+	tasks.Go(func() { k.reread(ctx, watch) })
+	tasks.Go(func() { k.serve(ctx, socket) })
+	k.loop(ctx)
+	return nil
+}
+
+// drain lets the tasks end while nobody runs the loop's work any more.
+func (k *Keeper) drain(tasks *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() {
+		tasks.Wait()
+		close(done)
+	}()
+	for {
+		select {
+		case f := <-k.calls:
+			f()
+		case <-done:
+			return
+		}
+	}
+}
+
+// loop decides. It never waits for anything but its next piece of work.
+func (k *Keeper) loop(ctx context.Context) {
+	k.reload(ctx)
+	k.decide(ctx)
+	k.Ready()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-k.calls:
+			f()
+		}
+		k.decide(ctx)
+	}
+}
+
+// reread reloads the record of intents when it is replaced: a hook that is
+// killed right after its record was written has spoken all the same.
+func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch) {
+	for watch.Wait(ctx) == nil {
+		k.do(func() { k.reload(ctx) })
+	}
+}
+
+// route hands kernel events to the WANs that they concern.
+func (k *Keeper) route(ctx context.Context, events <-chan netif.Event) {
+	for ev := range events {
+		for _, w := range k.wans {
+			if ev.Resync || ev.Link == w.Name || ev.Link == w.Parent {
+				w.uplink.notice(ev)
+			}
+		}
+	}
+	if ctx.Err() == nil {
+		k.log.Error("the kernel's events have ended: nothing will be healed until the keeper is restarted")
+	}
+}
+
+// adopt looks at what an earlier keeper left, and removes what belongs to no WAN
+// of this configuration any more.
+func (k *Keeper) adopt(ctx context.Context) {
+	for _, w := range k.wans {
+		o, err := k.Network.Observe(ctx, link(w.WAN))
+		if err != nil {
+			k.log.Warn("cannot look at the link that may be left of an earlier keeper", "wan", w.Name, "err", err)
+			continue
+		}
+		w.made, w.adopted = o.Ours, w.uplink.adopt(o)
+	}
+}
+
+// installed are the services to drive. Of the defaults those that are there; what
+// the configuration names must be, and its absence is reported at each start.
+func (k *Keeper) installed(ctx context.Context) []string {
+	if k.Config.ServicesNamed {
+		return k.Config.Services
+	}
+	var names []string
+	for _, name := range k.Config.Services {
+		if there, err := k.Services.Installed(ctx, name); err != nil {
+			k.log.Warn("cannot tell whether a service is installed", "service", name, "err", err)
+		} else if there {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// lockKeeper takes the lock that makes a keeper, or a hook that acts in its
+// place, the only one of its run directory.
+func lockKeeper(ctx context.Context, dir string) (unlock func(), err error) {
+	if _, err := hooks.OpenStore(dir); err != nil { // makes the directory
+		return nil, err
+	}
+	if c, err := hooks.Dial(ctx, dir); err == nil {
+		_ = c.Close()
+		return nil, ErrRunning
+	}
+	unlock, err = hooks.LockWithin(ctx, filepath.Join(dir, "keeper.lock"), lockWait)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, ErrRunning
+	}
+	return unlock, err
+}

@@ -1,0 +1,88 @@
+package keeper
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/wanfail/wanfail/dhcp"
+	"github.com/wanfail/wanfail/hooks"
+)
+
+// tell reports where the uplink stands.
+func (u *uplink) tell() {
+	if !u.started {
+		return
+	}
+	r := reached{epoch: u.now.epoch, lease: u.lease, phases: slices.Clone(u.phases)}
+	r.wan = hooks.WAN{
+		Name: u.wan.Name, Parent: u.wan.Parent, MAC: u.wan.MAC.String(), Role: u.now.role,
+		State: u.state(),
+	}
+	if u.err != nil {
+		r.wan.Error = u.err.Error()
+	}
+	switch u.now.role {
+	case hooks.Backup:
+		r.settled = u.silent
+	case hooks.Primary:
+		r.settled = u.held
+		u.describe(&r.wan)
+	}
+	if u.err != nil {
+		r.problems = append(r.problems, u.wan.Name+": "+u.err.Error())
+	} else if u.now.role == hooks.Primary && !u.held {
+		r.problems = append(r.problems, u.wan.Name+": no lease yet: "+u.why())
+	}
+	u.report(r)
+}
+
+// state is the word for hooks.WAN.State.
+func (u *uplink) state() string {
+	switch {
+	case u.now.role == hooks.Backup && u.muted:
+		return "muted"
+	case u.now.role == hooks.Backup && !u.silent:
+		return "foreign"
+	case u.now.role == hooks.Backup, u.exchange == nil:
+		return "down"
+	default:
+		return strings.ToLower(u.update.State.String())
+	}
+}
+
+// why says what a WAN without a lease waits for.
+func (u *uplink) why() string {
+	switch {
+	case u.lease != nil || u.muted:
+		return "waiting for conntrackd"
+	case u.update.Diagnosis != dhcp.OK:
+		return u.update.Diagnosis.String() + ". " + u.update.Diagnosis.Advice()
+	default:
+		return "no answer so far"
+	}
+}
+
+// describe fills in what a lease says.
+func (u *uplink) describe(w *hooks.WAN) {
+	if u.update.Diagnosis != dhcp.OK {
+		w.Diagnosis = u.update.Diagnosis.String()
+	}
+	l := u.lease
+	if l == nil {
+		return
+	}
+	w.Address, w.Gateway, w.Server, w.DNS = l.Prefix, l.Gateway, l.Server, l.DNS
+	w.LeaseSeconds, w.LeaseTotal = -1, -1
+	if l.TTL != dhcp.Infinite {
+		left := l.Remaining()
+		w.LeaseSeconds, w.LeaseTotal = int64(left/time.Second), int64(l.TTL/time.Second)
+		if renew := left - (l.TTL - l.T1); renew > 0 {
+			w.RenewSeconds = int64(renew / time.Second)
+		}
+	}
+	if u.reach != (hooks.Reach{}) {
+		reach := u.reach
+		w.Gatewayed = &reach
+	}
+}
