@@ -21,7 +21,7 @@ const (
 	OpSettle  = "settle"  // take Intent, answer once it is reached, superseded or Wait has passed
 	OpStatus  = "status"  // answer with a Report
 	OpWatch   = "watch"   // answer with a Report now and after each change, until the connection ends
-	OpRelease = "release" // backup only: give the lease back to the server
+	OpRelease = "release" // primary only: as OpSettle with a backup intent, giving the lease back first
 )
 
 // Request is what a hook sends.
@@ -54,6 +54,19 @@ type Answer struct {
 
 // ErrNoKeeper tells that no keeper listens in the run directory.
 var ErrNoKeeper = errors.New("no keeper is running")
+
+// GarbageError is an answer that no keeper gives.
+type GarbageError struct {
+	Line []byte
+	Err  error
+}
+
+func (e *GarbageError) Error() string {
+	return fmt.Sprintf("keeper answers garbage (%.60q: %v); is another program, or another version, listening on its socket?", e.Line, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *GarbageError) Unwrap() error { return e.Err }
 
 // maxAnswer bounds one line of an answer.
 const maxAnswer = 1 << 20
@@ -112,7 +125,7 @@ func (c *Conn) Next(ctx context.Context, answer any) error {
 		return fmt.Errorf("read keeper's answer: %w", err)
 	}
 	if err := json.Unmarshal(line, answer); err != nil {
-		return fmt.Errorf("keeper answers garbage (%.60q): is another program, or another version, listening on its socket? %w", line, err)
+		return &GarbageError{Line: line, Err: err}
 	}
 	return nil
 }
@@ -127,7 +140,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 		case err == nil:
 			return line, nil
 		case len(line) > maxAnswer:
-			return nil, errors.New("line is too long")
+			return nil, &GarbageError{Line: line, Err: errors.New("line is too long")}
 		case !errors.Is(err, bufio.ErrBufferFull):
 			return nil, err
 		}

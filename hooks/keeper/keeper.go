@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"time"
@@ -19,6 +20,9 @@ import (
 type network interface {
 	kernel
 	Observe(ctx context.Context, l netif.Link) (netif.Observed, error)
+	PurgeOrphans(ctx context.Context, configured []netif.Link) ([]string, error)
+	EnsureBackupDefault(ctx context.Context, gateway netip.Addr, metric int) (bool, error)
+	RemoveBackupDefault(ctx context.Context) (bool, error)
 	Watch(ctx context.Context) (<-chan netif.Event, error)
 }
 
@@ -31,7 +35,7 @@ type Options struct {
 	Network    network
 	Services   services.Manager
 	Replica    replica // nil: connections are not replicated
-	Publishers []publisher
+	Publishers []Publisher
 	Ready      func() // called once the keeper answers hooks
 }
 
@@ -47,13 +51,18 @@ type Keeper struct {
 	owners    map[hooks.Process]*owner
 	wans      []*wan
 	daemons   *daemons
-	served    served
+	serving   target // what daemons was ordered last
+	served    served // and what it reported last
 	commits   *commits
-	role      hooks.Role
-	by        string
-	since     time.Time
+	gate      <-chan struct{} // opens when the address may receive packets
+	resumed   bool            // the replication knows that this router is primary
+	replica   string          // what is wrong with it
 	started   bool
-	epoch     int
+	epoch     int // counts the transitions
+	role      hooks.Role
+	since     time.Time
+	by        string
+	release   bool // the next order gives the lease back
 	now       *transition
 	past      []hooks.Transition
 	waiters   map[*waiter]struct{}
@@ -66,8 +75,7 @@ type wan struct {
 	uplink  *uplink
 	ordered order
 	state   reached
-	made    bool // an earlier keeper left the link
-	adopted bool // and its address
+	adopted bool // an earlier keeper left it with an address
 }
 
 // settled reports whether the WAN has reached the role that was ordered last.
@@ -142,7 +150,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 	k.adopt(ctx)
 	k.daemons = newDaemons(k.Services, k.installed(ctx), k.log,
 		func(s served) { k.do(func() { k.served = s }) })
-	k.commits = newCommits(k.Replica, k.log)
+	k.commits = newCommits(k.Replica, k.log,
+		func(epoch int, p hooks.Phase) { k.do(func() { k.committed(epoch, p) }) })
 
 	tasks.Go(func() { k.daemons.run(ctx) })
 	tasks.Go(func() { k.commits.run(ctx) })
@@ -201,7 +210,7 @@ func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch) {
 func (k *Keeper) route(ctx context.Context, events <-chan netif.Event) {
 	for ev := range events {
 		for _, w := range k.wans {
-			if ev.Resync || ev.Link == w.Name || ev.Link == w.Parent {
+			if ev.Kind == netif.Resync || ev.Name == w.Name || ev.Name == w.Parent || ev.MAC == w.MAC.String() {
 				w.uplink.notice(ev)
 			}
 		}
@@ -220,7 +229,14 @@ func (k *Keeper) adopt(ctx context.Context) {
 			k.log.Warn("cannot look at the link that may be left of an earlier keeper", "wan", w.Name, "err", err)
 			continue
 		}
-		w.made, w.adopted = o.Ours, w.uplink.adopt(o)
+		w.adopted = w.uplink.adopt(o)
+	}
+	removed, err := k.Network.PurgeOrphans(ctx, links(k.Config.WANs))
+	if err != nil {
+		k.log.Warn("cannot remove what belongs to no WAN any more", "err", err)
+	}
+	if len(removed) > 0 {
+		k.log.Info("removed links that belong to no WAN any more", "links", removed)
 	}
 }
 

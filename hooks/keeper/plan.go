@@ -1,8 +1,6 @@
 package keeper
 
 import (
-	"net/netip"
-
 	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/netif"
@@ -11,6 +9,14 @@ import (
 // link is the macvlan of a WAN.
 func link(wan config.WAN) netif.Link {
 	return netif.Link{Name: wan.Name, Parent: wan.Parent, MAC: wan.MAC}
+}
+
+// links are the macvlans of all WANs.
+func links(wans []config.WAN) (all []netif.Link) {
+	for _, w := range wans {
+		all = append(all, link(w))
+	}
+	return all
 }
 
 // plan is what the kernel should hold for a WAN while primary. Without a lease
@@ -24,7 +30,7 @@ func plan(wan config.WAN, lease *dhcp.Lease) netif.Desired {
 	d.Addr = lease.Prefix
 	d.Broadcast = lease.Broadcast
 	d.Valid = lease.Remaining()
-	if lease.TTL == dhcp.Infinite {
+	if lease.Infinite() {
 		d.Valid = netif.Forever
 	}
 	for _, r := range lease.Routes {
@@ -33,17 +39,10 @@ func plan(wan config.WAN, lease *dhcp.Lease) netif.Desired {
 		}
 		d.Routes = append(d.Routes, netif.Route{
 			Dst: r.Dst, Gateway: r.Gateway, Metric: wan.Metric,
-			OnLink: offPrefix(r.Gateway, lease.Prefix),
+			OnLink: lease.OnLink(r.Gateway),
 		})
 	}
 	return d
-}
-
-// offPrefix reports whether a gateway can only be reached by declaring it to be
-// on the link: /32 leases and gateways of another subnet (RFC 3442, 2.1 local
-// subnet routes; common at hosters).
-func offPrefix(gateway netip.Addr, prefix netip.Prefix) bool {
-	return gateway.IsValid() && !prefix.Masked().Contains(gateway)
 }
 
 // client is the DHCP side of a WAN.

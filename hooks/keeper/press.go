@@ -13,15 +13,15 @@ import (
 // tells the resolver or netifd must never hold up the WAN. The latest wins.
 type press struct {
 	wan  config.WAN
-	pubs []publisher
+	pubs []Publisher
 	log  *slog.Logger
 	next chan *dhcp.Lease // holds the latest; nil withdraws
 }
 
-// pressLimit bounds one call of one publisher.
+// pressLimit bounds one call of one Publisher.
 const pressLimit = 5 * time.Second
 
-func newPress(wan config.WAN, pubs []publisher, log *slog.Logger) *press {
+func newPress(wan config.WAN, pubs []Publisher, log *slog.Logger) *press {
 	return &press{wan: wan, pubs: pubs, log: log, next: make(chan *dhcp.Lease, 1)}
 }
 
@@ -49,7 +49,7 @@ func (p *press) run(ctx context.Context) {
 	}
 }
 
-func (p *press) call(ctx context.Context, pub publisher, l *dhcp.Lease) {
+func (p *press) call(ctx context.Context, pub Publisher, l *dhcp.Lease) {
 	ctx, cancel := context.WithTimeout(ctx, pressLimit)
 	defer cancel()
 	var err error

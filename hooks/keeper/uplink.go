@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,8 +24,8 @@ type kernel interface {
 	speaker
 }
 
-// publisher tells another part of the platform about a lease.
-type publisher interface {
+// Publisher tells another part of the platform about a lease.
+type Publisher interface {
 	Publish(ctx context.Context, wan config.WAN, lease *dhcp.Lease) error
 	Withdraw(ctx context.Context, wan config.WAN) error
 	String() string
@@ -103,7 +104,7 @@ type exchange struct {
 	done    chan struct{}
 }
 
-func newUplink(wan config.WAN, k kernel, leaseFile string, pubs []publisher, log *slog.Logger, report func(reached)) *uplink {
+func newUplink(wan config.WAN, k kernel, leaseFile string, pubs []Publisher, log *slog.Logger, report func(reached)) *uplink {
 	log = log.With("wan", wan.Name)
 	return &uplink{
 		wan: wan, kernel: k, client: client(wan, leaseFile), log: log, report: report,
@@ -117,16 +118,19 @@ func newUplink(wan config.WAN, k kernel, leaseFile string, pubs []publisher, log
 // adopt takes over what an earlier keeper left in the kernel. It reports whether
 // the WAN is up with an address that a remembered lease still covers.
 func (u *uplink) adopt(o netif.Observed) bool {
-	if !o.Ours {
+	if !o.Owned {
 		return false
 	}
 	u.made, u.muted = true, o.Muted
 	remembered, err := dhcp.ReadLease(u.client.LeaseFile)
-	if err != nil || remembered == nil || o.Muted || !slices.Contains(o.Addrs, remembered.Prefix) {
+	if err != nil || remembered == nil || remembered.Remaining() <= 0 || o.Muted || !o.Matches {
 		return false
 	}
-	u.lease, u.held = remembered, true
-	return true
+	u.held = slices.ContainsFunc(o.Addresses, func(a netif.Address) bool { return a.Prefix == remembered.Prefix })
+	if u.held {
+		u.lease = remembered
+	}
+	return u.held
 }
 
 // obey replaces the order that the uplink has not begun yet. Only the loop calls it.
@@ -248,9 +252,10 @@ func (u *uplink) advance(ctx context.Context) (changes netif.Changes) {
 	if !u.noted("address") {
 		u.phase("address", lease.Prefix.String(), start, nil)
 	}
-	if u.voice == nil || u.voice.lease.Prefix != lease.Prefix || changes.Any() {
+	news := changes.Created || changes.Addr || changes.Unmuted
+	if u.voice == nil || u.voice.lease.Gateway != lease.Gateway || news {
 		u.voice.stop()
-		u.voice = startVoice(ctx, u.kernel, u.wan, lease, changes.Any(), u.log)
+		u.voice = startVoice(ctx, u.kernel, u.wan, lease, news, u.log)
 	}
 	return changes
 }
@@ -295,7 +300,7 @@ func (u *uplink) learn(ctx context.Context, up dhcp.Update) {
 	}
 	changes := u.advance(ctx)
 	u.publish.publish(up.Lease)
-	if old == nil || changes.Any() {
+	if old == nil || !changes.None() {
 		u.log.Info("lease", "address", up.Lease.Prefix, "gateway", up.Lease.Gateway, "server", up.Lease.Server,
 			"seconds", int(up.Lease.TTL.Seconds()), "state", up.State)
 	}
@@ -365,7 +370,7 @@ func (u *uplink) remove(ctx context.Context) {
 func (u *uplink) look(ctx context.Context, ev netif.Event) {
 	// Whatever else waits is covered by the same look.
 	for more := true; more; {
-		if u.exchange != nil && ev.CarrierKnown {
+		if u.exchange != nil && ev.Kind == netif.LinkChanged && ev.Name == u.wan.Name {
 			u.exchange.client.Carrier(ev.Carrier)
 		}
 		select {
@@ -393,8 +398,8 @@ func (u *uplink) restore(ctx context.Context) {
 	failed := u.err != nil
 	changes := u.advance(ctx)
 	switch {
-	case u.err == nil && changes.Any():
-		u.log.Warn("restored what was changed behind wanfail's back", "changes", changes)
+	case u.err == nil && !changes.None():
+		u.log.Warn("restored what was changed behind wanfail's back", "changes", strings.Join(changes.Steps, ", "))
 		u.again()
 	case u.err == nil && failed:
 		u.log.Info("recovered")

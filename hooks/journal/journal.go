@@ -1,0 +1,123 @@
+// Package journal sends log lines to where the people of each platform look for
+// them: the terminal, the journal, or syslog.
+package journal
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"log/syslog"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// New returns a logger that writes to stderr where a person or a supervisor
+// reads it (a terminal, or a pipe to the journal), and to syslog where nobody
+// does: keepalived gives its scripts /dev/null.
+func New(level slog.Level) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		options.ReplaceAttr = withoutTime // the journal has its own
+		return slog.New(slog.NewTextHandler(os.Stderr, options))
+	}
+	if !discarded(os.Stderr) {
+		return slog.New(slog.NewTextHandler(os.Stderr, options))
+	}
+	w, err := syslog.New(syslog.LOG_DAEMON|syslog.LOG_INFO, "wanfail")
+	if err != nil {
+		return slog.New(slog.NewTextHandler(os.Stderr, options)) // nowhere better
+	}
+	return slog.New(NewHandler(w, options))
+}
+
+// discarded reports whether f is /dev/null or closed.
+func discarded(f *os.File) bool {
+	var st, null unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) != nil {
+		return true
+	}
+	return unix.Stat("/dev/null", &null) == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == null.Rdev
+}
+
+// IsTerminal reports whether f is a terminal.
+func IsTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
+// Severities is the part of a syslog.Writer that a Handler uses.
+type Severities interface {
+	Debug(m string) error
+	Info(m string) error
+	Warning(m string) error
+	Err(m string) error
+}
+
+// Handler is a slog.Handler that writes key=value lines with syslog's severity.
+type Handler struct {
+	out  Severities
+	text slog.Handler
+	line *line // shared by all that With made
+}
+
+// line is what text writes to; the lock covers both.
+type line struct {
+	sync.Mutex
+	bytes.Buffer
+}
+
+// NewHandler returns a Handler that writes to out.
+func NewHandler(out Severities, o *slog.HandlerOptions) *Handler {
+	l := &line{}
+	opts := *o
+	opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && a.Key == slog.LevelKey {
+			return slog.Attr{} // said by the severity
+		}
+		return withoutTime(groups, a)
+	}
+	return &Handler{out: out, text: slog.NewTextHandler(io.Writer(&l.Buffer), &opts), line: l}
+}
+
+// Enabled implements slog.Handler.
+func (h *Handler) Enabled(ctx context.Context, l slog.Level) bool { return h.text.Enabled(ctx, l) }
+
+// Handle implements slog.Handler.
+func (h *Handler) Handle(ctx context.Context, r slog.Record) error {
+	h.line.Lock()
+	defer h.line.Unlock()
+	h.line.Reset()
+	if err := h.text.Handle(ctx, r); err != nil {
+		return err
+	}
+	text := h.line.String()
+	switch {
+	case r.Level >= slog.LevelError:
+		return h.out.Err(text)
+	case r.Level >= slog.LevelWarn:
+		return h.out.Warning(text)
+	case r.Level >= slog.LevelInfo:
+		return h.out.Info(text)
+	}
+	return h.out.Debug(text)
+}
+
+// WithAttrs implements slog.Handler.
+func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &Handler{out: h.out, text: h.text.WithAttrs(attrs), line: h.line}
+}
+
+// WithGroup implements slog.Handler.
+func (h *Handler) WithGroup(name string) slog.Handler {
+	return &Handler{out: h.out, text: h.text.WithGroup(name), line: h.line}
+}

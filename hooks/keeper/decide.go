@@ -1,0 +1,204 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/wanfail/wanfail/hooks"
+)
+
+// lingering is how long a muted link stays where connections are replicated: the
+// peer must have committed them before the kernel here deletes what it
+// masqueraded on the link, since conntrackd passes deletions on.
+const lingering = 2 * time.Second
+
+// reload takes over what was recorded.
+func (k *Keeper) reload(ctx context.Context) {
+	recorded, err := k.store.Load()
+	if err != nil {
+		k.log.Error("cannot use the recorded intent", "err", err)
+	}
+	for _, i := range recorded {
+		k.hear(ctx, i)
+	}
+	// What is known here but not there was lost there: a later keeper needs it.
+	for _, i := range k.intents {
+		if newest, ok := recorded.For(i.Scope); !ok || newest.Token.Compare(i.Token) < 0 {
+			if _, err := k.store.Record(i); err != nil {
+				k.log.Error("cannot record the intent again", "err", err)
+			}
+		}
+	}
+}
+
+// hear takes one intent, whatever way it came. An older one than is known
+// already changes nothing.
+func (k *Keeper) hear(ctx context.Context, i hooks.Intent) (newer *hooks.Intent) {
+	with, newer := k.intents.With(i)
+	if newer != nil {
+		return newer
+	}
+	k.intents = with
+	k.own(ctx)
+	return nil
+}
+
+// own watches each keepalived that an intent rests on, and no other.
+func (k *Keeper) own(ctx context.Context) {
+	needed := map[hooks.Process]bool{}
+	for _, i := range k.intents {
+		if i.Role != hooks.Primary || i.Owner == (hooks.Process{}) {
+			continue
+		}
+		needed[i.Owner] = true
+		if k.owners[i.Owner] == nil {
+			k.owners[i.Owner] = k.watchOwner(ctx, i.Owner)
+		}
+	}
+	for p, o := range k.owners {
+		if !needed[p] {
+			o.cancel()
+			delete(k.owners, p)
+		}
+	}
+}
+
+func (k *Keeper) watchOwner(ctx context.Context, p hooks.Process) *owner {
+	ctx, cancel := context.WithCancel(ctx)
+	o := &owner{cancel: cancel}
+	err := watchDeath(ctx, p, func() { k.do(func() { o.dead = true }) })
+	switch {
+	case errors.Is(err, hooks.ErrGone):
+		o.dead = true
+	case err != nil:
+		k.log.Error("cannot watch keepalived: its death without a word would go unnoticed", "pid", p.PID, "err", err)
+	}
+	return o
+}
+
+// wanted is the role that a WAN should have, and who says so.
+func (k *Keeper) wanted(instance string) (hooks.Role, string) {
+	i, ok := k.intents.For(instance)
+	switch {
+	case !ok:
+		return hooks.Backup, "boot: nobody has asked for a role yet"
+	case i.Role == hooks.Primary && k.owners[i.Owner] != nil && k.owners[i.Owner].dead:
+		return hooks.Backup, fmt.Sprintf("keepalived[%d] is gone without a word", i.Owner.PID)
+	}
+	return i.Role, i.By()
+}
+
+// want is wanted without the words: the role among intents alone.
+func want(intents hooks.Intents, gone func(hooks.Process) bool, instance string) hooks.Role {
+	i, ok := intents.For(instance)
+	if !ok || i.Role == hooks.Primary && i.Owner != (hooks.Process{}) && gone(i.Owner) {
+		return hooks.Backup
+	}
+	return i.Role
+}
+
+// decide compares what should be with what was ordered, gives orders, and tells
+// those who wait.
+func (k *Keeper) decide(ctx context.Context) {
+	role, by, changed := hooks.Backup, "", !k.started
+	for _, w := range k.wans {
+		r, b := k.wanted(w.Instance)
+		if r == hooks.Primary || by == "" {
+			by = b
+		}
+		role = max(role, r)
+		if r != w.ordered.role {
+			changed, by = true, b
+		}
+	}
+	if changed {
+		k.begin(ctx, role, by)
+	}
+	k.resume()
+	k.conclude()
+	k.inform()
+}
+
+// begin orders what has changed.
+func (k *Keeper) begin(ctx context.Context, role hooks.Role, by string) {
+	k.abandon()
+	k.epoch++
+	k.now = &transition{epoch: k.epoch, Transition: hooks.Transition{At: time.Now(), Role: role, By: by}}
+	if !k.started || role != k.role {
+		k.turn(ctx, role)
+		k.since, k.by = time.Now(), by
+	}
+	for _, w := range k.wans {
+		r, _ := k.wanted(w.Instance)
+		if k.started && r == w.ordered.role {
+			continue
+		}
+		w.ordered = order{epoch: k.epoch, role: r, gate: k.gate, release: k.release}
+		if k.Replica != nil {
+			w.ordered.linger = lingering
+		}
+		w.uplink.obey(w.ordered)
+	}
+	k.started, k.release = true, false
+}
+
+// turn does what the role of the whole router asks for, beside its WANs.
+func (k *Keeper) turn(ctx context.Context, role hooks.Role) {
+	switch {
+	case role == hooks.Primary && k.adopted():
+		k.gate, k.resumed = openGate(), true // the connections are the kernel's own
+	case role == hooks.Primary:
+		k.gate, k.resumed = k.commits.promote(k.epoch), false
+	case k.started:
+		// Only a router that was primary: a returning one must not touch the table
+		// that the peer is still sending it.
+		k.commits.demote(k.epoch)
+	}
+	k.role = role
+	k.serving = target{epoch: k.epoch, up: role == hooks.Primary}
+	k.daemons.obey(k.serving)
+}
+
+// adopted reports whether the router was primary before this keeper came.
+func (k *Keeper) adopted() bool {
+	return !k.started && slices.ContainsFunc(k.wans, func(w *wan) bool { return w.adopted })
+}
+
+// serves reports whether the services are as ordered last, or cannot be.
+func (k *Keeper) serves() bool { return k.served.epoch == k.serving.epoch && k.served.settled }
+
+// resume lets the replication follow once a promoted address is up.
+func (k *Keeper) resume() {
+	if k.role != hooks.Primary || k.resumed {
+		return
+	}
+	for _, w := range k.wans {
+		if w.ordered.role == hooks.Primary && w.settled() {
+			k.commits.resume(k.serving.epoch)
+			k.resumed = true
+			return
+		}
+	}
+}
+
+// committed takes the end of a job of the replication.
+func (k *Keeper) committed(epoch int, p hooks.Phase) {
+	k.replica = p.Error
+	if k.now != nil && k.now.epoch == epoch {
+		k.now.extra = append(k.now.extra, p)
+	}
+}
+
+// replication says how conntrackd does.
+func (k *Keeper) replication() string {
+	switch {
+	case k.Replica == nil:
+		return "off"
+	case k.replica != "":
+		return "failing: " + k.replica
+	}
+	return "ok"
+}

@@ -1,0 +1,177 @@
+package keeper
+
+import (
+	"context"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/wanfail/wanfail/hooks"
+)
+
+// waiter is a hook that waits for its role.
+type waiter struct {
+	intent  hooks.Intent
+	since   time.Time
+	already bool // nothing was to be done when it asked
+	reply   chan hooks.Answer
+}
+
+// settle takes an intent and answers once it is reached or superseded, or when
+// the time that the hook has is over.
+func (k *Keeper) settle(ctx context.Context, req hooks.Request) (hooks.Answer, error) {
+	w := &waiter{intent: *req.Intent, since: time.Now(), reply: make(chan hooks.Answer, 1)}
+	k.do(func() { k.enlist(ctx, w, req.Op == hooks.OpRelease) })
+	limit := time.NewTimer(req.Wait)
+	defer limit.Stop()
+	select {
+	case a := <-w.reply:
+		return a, nil
+	case <-limit.C:
+		k.do(func() { k.dismiss(w) })
+	case <-ctx.Done():
+		k.do(func() { delete(k.waiters, w) })
+		return hooks.Answer{}, ctx.Err()
+	}
+	select {
+	case a := <-w.reply:
+		return a, nil
+	case <-ctx.Done():
+		return hooks.Answer{}, ctx.Err()
+	}
+}
+
+// enlist adds a waiter; decide, which follows, serves it.
+func (k *Keeper) enlist(ctx context.Context, w *waiter, release bool) {
+	if release && k.role != hooks.Primary {
+		w.reply <- hooks.Answer{Role: k.role, Error: "this router is backup: the peer may be using the lease, release it there"}
+		return
+	}
+	_, done := k.judge(w)
+	w.already = done && !release
+	k.release = release
+	// A newer one is known: judge finds it.
+	_ = k.hear(ctx, w.intent)
+	k.waiters[w] = struct{}{}
+	if w.already {
+		k.daemons.poke()
+	}
+}
+
+// dismiss answers a waiter whose time is over.
+func (k *Keeper) dismiss(w *waiter) {
+	if _, waits := k.waiters[w]; !waits {
+		return
+	}
+	a, done := k.judge(w)
+	if !done {
+		a.Outcome = hooks.Degraded
+	}
+	k.answer(w, a)
+}
+
+// inform answers the waiters whose wish has been met or overtaken, and wakes
+// those who watch.
+func (k *Keeper) inform() {
+	for w := range k.waiters {
+		if a, done := k.judge(w); done {
+			k.answer(w, a)
+		}
+	}
+	for f := range k.followers {
+		select {
+		case f <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (k *Keeper) answer(w *waiter, a hooks.Answer) {
+	delete(k.waiters, w)
+	a.Already, a.Took = w.already, time.Since(w.since)
+	if w.already {
+		a.Phases = nil
+	}
+	w.reply <- a
+}
+
+// judge compares a wish with what is. Not done: the answer says what is missing.
+func (k *Keeper) judge(w *waiter) (a hooks.Answer, done bool) {
+	a = hooks.Answer{Outcome: hooks.Reached, Role: w.intent.Role, Problems: k.problems(w.intent.Scope)}
+	if k.now != nil {
+		a.Phases = k.phases(k.now)
+	} else if len(k.past) > 0 {
+		a.Phases = k.past[len(k.past)-1].Phases
+	}
+	if newer, ok := k.intents.Supersedes(w.intent.Scope, w.intent.Token); ok {
+		return hooks.Answer{Outcome: hooks.Superseded, Role: newer.Role, By: newer.By()}, true
+	}
+	done = k.serves()
+	for _, c := range k.covered(w.intent.Scope) {
+		if c.ordered.role != w.intent.Role {
+			// keepalived died meanwhile, or an instance of its own overrules the scope.
+			_, by := k.wanted(c.Instance)
+			a.Problems = append(a.Problems, c.Name+": stays "+c.ordered.role.String()+": "+by)
+		}
+		done = done && c.settled()
+	}
+	if len(a.Problems) > 0 {
+		a.Outcome = hooks.Degraded
+	}
+	return a, done
+}
+
+// status describes the router.
+func (k *Keeper) status(ctx context.Context) hooks.Report {
+	got := make(chan hooks.Report, 1)
+	k.do(func() { got <- k.describe() })
+	r := <-got
+	for _, w := range k.wans {
+		o, err := k.Network.Observe(ctx, link(w.WAN))
+		if err != nil {
+			r.Warnings = append(r.Warnings, w.Name+": "+err.Error())
+			continue
+		}
+		for _, warning := range o.Warnings {
+			r.Warnings = append(r.Warnings, w.Name+": "+warning)
+		}
+	}
+	return r
+}
+
+// describe is the loop's part of status.
+func (k *Keeper) describe() hooks.Report {
+	r := hooks.Report{
+		Version: k.Version, PID: os.Getpid(), Role: k.role, Since: k.since, By: k.by,
+		WANs: []hooks.WAN{}, Services: []hooks.Service{},
+		Transitions: append([]hooks.Transition{}, k.past...), Warnings: []string{},
+		Conntrackd: k.replication(),
+	}
+	for _, w := range k.wans {
+		r.WANs = append(r.WANs, w.state.wan)
+		if w.state.lease != nil {
+			refresh(&r.WANs[len(r.WANs)-1], w.state.lease)
+		}
+	}
+	r.Services = append(r.Services, k.served.services...)
+	r.Warnings = append(r.Warnings, k.served.problems...)
+	slices.Sort(r.Warnings)
+	return r
+}
+
+// follow calls tell now and after each change until ctx ends or tell fails.
+func (k *Keeper) follow(ctx context.Context, tell func() error) error {
+	changed := make(chan struct{}, 1)
+	k.do(func() { k.followers[changed] = struct{}{} })
+	defer k.do(func() { delete(k.followers, changed) })
+	for {
+		if err := tell(); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

@@ -1,0 +1,182 @@
+package hooks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Files in the run directory.
+const (
+	IntentFile = "intent.json"
+	lockFile   = "intent.lock"
+)
+
+// Store is the record of intents in the run directory.
+type Store struct {
+	dir  string
+	boot string
+}
+
+// file is the form of IntentFile.
+type file struct {
+	Boot    string  `json:"boot"`
+	Intents Intents `json:"intents"`
+}
+
+// maxFile bounds what is read: a few hundred scopes at the longest.
+const maxFile = 1 << 18
+
+// OpenStore makes the run directory if need be and returns its store.
+func OpenStore(dir string) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make run directory: %w", err)
+	}
+	boot, err := BootID()
+	if err != nil {
+		return nil, err
+	}
+	return &Store{dir: dir, boot: boot}, nil
+}
+
+// BootID identifies this boot of the kernel. What was recorded under another
+// one is void.
+func BootID() (string, error) {
+	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	return strings.TrimSpace(string(raw)), nil
+}
+
+// Load returns what is recorded. No record, and a record of another boot, is
+// none; an unreadable one is none and an error, so that the caller stays backup
+// and says why.
+func (s *Store) Load() (Intents, error) {
+	path := filepath.Join(s.dir, IntentFile)
+	raw, err := readLimited(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read intent: %w", err)
+	}
+	var f file
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return nil, fmt.Errorf("intent record %s is corrupt, the next hook replaces it: %w", path, err)
+	}
+	if f.Boot != s.boot {
+		return nil, nil
+	}
+	return f.Intents, nil
+}
+
+// Record stores i unless a newer intent covers all that it would drive; then
+// that one is returned and nothing is written. Concurrent calls, from any number
+// of processes, leave the newest.
+func (s *Store) Record(i Intent) (newer *Intent, err error) {
+	unlock, err := Lock(filepath.Join(s.dir, lockFile))
+	if err != nil {
+		return nil, fmt.Errorf("lock intent: %w", err)
+	}
+	defer unlock()
+	// A corrupt record orders nothing any more: the wish at hand is the newest known.
+	have, loadErr := s.Load()
+	have, newer = have.With(i)
+	if newer != nil {
+		return newer, nil
+	}
+	raw, err := json.Marshal(file{Boot: s.boot, Intents: have})
+	if err != nil {
+		return nil, errors.Join(loadErr, err)
+	}
+	if len(raw) > maxFile {
+		return nil, fmt.Errorf("record intent: %d instances are too many", len(have))
+	}
+	if err := WriteFile(filepath.Join(s.dir, IntentFile), raw, 0o644); err != nil {
+		return nil, fmt.Errorf("record intent: %w", err)
+	}
+	return nil, nil
+}
+
+// Lock takes an exclusive flock(2) on path, creating the file, and returns how
+// to let go. The kernel lets go when the process dies.
+func Lock(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// LockWithin is Lock for at most limit, then context.DeadlineExceeded, and no
+// longer than ctx.
+func LockWithin(ctx context.Context, path string, limit time.Duration) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	type result struct {
+		unlock func()
+		err    error
+	}
+	ch := make(chan result, 1)
+	go func() {
+		unlock, err := Lock(path)
+		ch <- result{unlock, err}
+	}()
+	select {
+	case r := <-ch:
+		return r.unlock, r.err
+	case <-ctx.Done():
+		go func() { // flock(2) cannot be called off: let go of what it gets too late
+			if r := <-ch; r.err == nil {
+				r.unlock()
+			}
+		}()
+		return nil, ctx.Err()
+	}
+}
+
+// WriteFile replaces path atomically: a reader sees the old or the new content,
+// and a full or failing file system leaves the old one. The caller holds the
+// lock that goes with path, so one name for the unfinished file is enough and
+// what a killed writer left behind is overwritten by the next.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	tmp := path + ".new"
+	err := os.WriteFile(tmp, data, mode)
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		_ = os.Remove(tmp)
+	}
+	return err
+}
+
+func readLimited(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxFile {
+		return nil, fmt.Errorf("%s is not a record: mode %v, %d bytes", path, info.Mode(), info.Size())
+	}
+	return os.ReadFile(path)
+}
