@@ -1,0 +1,151 @@
+package netif
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// ifaProto is IFA_PROTO: who put an address there (Linux 5.18). Older kernels
+// ignore it in requests and never report it.
+const ifaProto = 11
+
+// ifaForever is the kernel's infinite lifetime, in seconds (INFINITY_LIFE_TIME).
+const ifaForever = math.MaxUint32
+
+// lifetimeSlack is by how many seconds the lifetime in the kernel may differ
+// from the desired one before it is written again. Both count down, one in
+// whole seconds.
+const lifetimeSlack = 3
+
+// address is an IPv4 address on a link as the kernel reports it.
+type address struct {
+	prefix netip.Prefix
+	valid  uint32 // seconds left
+	proto  uint8
+}
+
+// owned reports whether wanfail put the address there. On a kernel that keeps
+// no origin, a finite lifetime says so: addresses set by hand have none.
+func (a *address) owned() bool {
+	return a.proto == Protocol || a.proto == 0 && a.valid != ifaForever
+}
+
+// listAddrs lists the IPv4 addresses of a link.
+func (c *conn) listAddrs(index int) ([]address, error) {
+	msgs, err := c.dump(unix.RTM_GETADDR, &nl.IfAddrmsg{IfAddrmsg: unix.IfAddrmsg{Family: unix.AF_INET, Index: uint32(index)}})
+	if err != nil {
+		// With an index the kernel answers ENODEV for a link that is gone.
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	var addrs []address
+	for _, msg := range msgs {
+		if on, a, ok := parseAddr(msg); ok && on == index {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs, nil
+}
+
+// parseAddr reads the payload of an RTM_NEWADDR or RTM_DELADDR.
+func parseAddr(msg []byte) (index int, a address, ok bool) {
+	if len(msg) < unix.SizeofIfAddrmsg || msg[0] != unix.AF_INET {
+		return 0, address{}, false
+	}
+	bits := int(msg[1])
+	index = int(binary.NativeEndian.Uint32(msg[4:]))
+	a.valid = ifaForever
+	for typ, val := range attributes(msg[unix.SizeofIfAddrmsg:]) {
+		switch typ {
+		case unix.IFA_LOCAL:
+			if ip, ok := netip.AddrFromSlice(val); ok {
+				a.prefix = netip.PrefixFrom(ip, bits)
+			}
+		case unix.IFA_CACHEINFO: // preferred and valid lifetime, two time stamps
+			if len(val) >= 8 {
+				a.valid = u32(val[4:])
+			}
+		case ifaProto:
+			if len(val) >= 1 {
+				a.proto = val[0]
+			}
+		}
+	}
+	return index, a, a.prefix.IsValid()
+}
+
+// seconds turns a lifetime into the kernel's. It rounds down: the address must
+// not outlive the lease.
+func seconds(valid time.Duration) uint32 {
+	s := int64(valid / time.Second)
+	switch {
+	case valid <= 0 || s >= ifaForever:
+		return ifaForever
+	case s == 0:
+		return 1 // 0 would be refused
+	}
+	return uint32(s)
+}
+
+// sameLifetime reports whether have is close enough to want to be left alone.
+func sameLifetime(have, want uint32) bool {
+	if have == ifaForever || want == ifaForever {
+		return have == want
+	}
+	return max(have, want)-min(have, want) <= lifetimeSlack
+}
+
+// setAddr adds an address, or gives an existing one of the same prefix a new
+// lifetime.
+func (m *Manager) setAddr(ctx context.Context, step string, l *link, prefix netip.Prefix, broadcast netip.Addr, valid uint32) error {
+	local := prefix.Addr().AsSlice()
+	life := binary.NativeEndian.AppendUint32(nil, valid) // preferred
+	life = binary.NativeEndian.AppendUint32(life, valid)
+	life = append(life, make([]byte, 8)...) // time stamps, not for us to set
+	parts := []nl.NetlinkRequestData{
+		&nl.IfAddrmsg{IfAddrmsg: unix.IfAddrmsg{Family: unix.AF_INET, Prefixlen: uint8(prefix.Bits()), Index: uint32(l.index)}},
+		nl.NewRtAttr(unix.IFA_LOCAL, local),
+		nl.NewRtAttr(unix.IFA_ADDRESS, local),
+		nl.NewRtAttr(unix.IFA_CACHEINFO, life),
+		nl.NewRtAttr(ifaProto, nl.Uint8Attr(Protocol)),
+	}
+	if prefix.Bits() < 31 { // RFC 3021: no broadcast on a point-to-point link
+		if !broadcast.IsValid() {
+			broadcast = lastAddr(prefix)
+		}
+		parts = append(parts, nl.NewRtAttr(unix.IFA_BROADCAST, broadcast.AsSlice()))
+	}
+	return m.write(ctx, step, fmt.Sprintf("%s on %s", prefix, l.name), unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, parts...)
+}
+
+func (m *Manager) deleteAddr(ctx context.Context, l *link, prefix netip.Prefix) error {
+	err := m.write(ctx, "delete address", fmt.Sprintf("%s on %s", prefix, l.name), unix.RTM_DELADDR, 0,
+		&nl.IfAddrmsg{IfAddrmsg: unix.IfAddrmsg{Family: unix.AF_INET, Prefixlen: uint8(prefix.Bits()), Index: uint32(l.index)}},
+		nl.NewRtAttr(unix.IFA_LOCAL, prefix.Addr().AsSlice()))
+	if gone(err) { // it expired, or somebody was faster
+		return nil
+	}
+	return err
+}
+
+// lastAddr is the directed broadcast address of a prefix.
+func lastAddr(p netip.Prefix) netip.Addr {
+	a := p.Addr().As4()
+	n := binary.BigEndian.Uint32(a[:]) | (1<<(32-p.Bits()) - 1)
+	binary.BigEndian.PutUint32(a[:], n)
+	return netip.AddrFrom4(a)
+}
+
+// hostOrderAddr turns the number that the kernel prints for an address (the
+// four bytes read in the host's order) back into the address.
+func hostOrderAddr(n uint32) netip.Addr {
+	var b [4]byte
+	binary.NativeEndian.PutUint32(b[:], n)
+	return netip.AddrFrom4(b)
+}

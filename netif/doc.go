@@ -1,0 +1,56 @@
+// Package netif makes the kernel equal a Desired: one macvlan with the MAC that
+// both routers share, its address and its routes. It also takes the voice of
+// that link away (Mute), removes it (Purge), announces it to the neighbours
+// (Announce), asks whether the gateway is there (ProbeGateway) and reports
+// changes made by others (Watch).
+//
+// # Ownership
+//
+// A link is created by a single RTM_NEWLINK that carries name, parent, MAC, MTU,
+// mode and the interface group Group, so there is no instant at which a link of
+// ours exists without a mark. The alias Alias follows and is what people see.
+// A link is ours if it is a macvlan and either its group is Group, or its alias
+// is Alias and its MAC the configured one. Anything else is foreign: never
+// changed, never deleted, only named in an error (ErrForeign, ErrTwin).
+// Addresses and routes carry Protocol, and what others put on the link stays.
+//
+// # Order
+//
+// Apply creates the link down, silences IPv6 on it, sets it up, adds the
+// address, adds routes, removes routes and addresses of an earlier lease, and
+// un-mutes last: an Apply that fails half way leaves a link that says less, not
+// more. Mute comes before Purge, by as much time as the peer needs to commit
+// its conntrack table.
+//
+// # Silence
+//
+// IPv6 is switched off on the link before it is set up (disable_ipv6 and
+// addrgenmode none: no router solicitation, no MLD report, no duplicate address
+// detection). IPv4 sends nothing by itself: the kernel joins 224.0.0.1, and a
+// report for that group is never sent (RFC 2236, section 6).
+//
+// Mute replaces the root queueing discipline of the link with "blackhole". One
+// message takes the voice away from everything that passes the transmit path:
+// local sockets, bound or not, packet sockets, replies by ARP, ICMP and TCP,
+// forwarded packets, and those of an nftables flowtable, which would ignore a
+// change of routes. When the kernel answers, it has waited for transmissions
+// that were in progress (dev_deactivate_many in net/sched/sch_generic.c), so no
+// frame is handed to the parent afterwards. What the parent's own queue or
+// hardware holds by then still drains; on a port without a shaper that is less
+// than a millisecond.
+//
+// The discipline is part of every kernel that has packet schedulers at all
+// (net/sched/Makefile builds it with CONFIG_NET_SCHED), OpenWrt's included. On
+// one that has none, Mute sets the link down: silence matters more than the
+// sessions.
+//
+// Muting leaves routes and address where they are, for three reasons. The
+// kernel deletes masqueraded conntrack entries when their address or device
+// goes, and conntrackd would replicate the deletion to the peer that is about
+// to use them. It also deletes such an entry as soon as one packet of it is
+// routed out of another device (nf_nat_oif_changed), which is what happens when
+// the WAN's default route is gone and another one, such as that of a backup
+// gateway, takes over. And without a route the router would answer clients that
+// have not yet noticed the failover with ICMP unreachable, which ends their new
+// connections, where silence makes them try again.
+package netif

@@ -1,0 +1,180 @@
+package netif
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Observe reports what the kernel holds of a WAN and its parent, and warns of
+// what disturbs it. It changes nothing and fails only if the kernel cannot be
+// asked: whatever is missing is simply reported as missing.
+func (m *Manager) Observe(_ context.Context, want Link) (Observed, error) {
+	if err := want.validate(); err != nil {
+		return Observed{}, err
+	}
+	var o Observed
+	parent, err := m.nl.getLink(want.Parent)
+	switch {
+	case err == nil:
+		if err := m.observeParent(&o, want, &parent); err != nil {
+			return Observed{}, err
+		}
+	case errors.Is(err, ErrNoLink):
+		o.warn("parent %s does not exist", want.Parent)
+	default:
+		return Observed{}, err
+	}
+	l, err := m.nl.getLink(want.Name)
+	switch {
+	case errors.Is(err, ErrNoLink):
+		return o, nil
+	case err != nil:
+		return Observed{}, err
+	}
+	if err := m.observeLink(&o, want, &l, &parent); err != nil {
+		return Observed{}, err
+	}
+	return o, nil
+}
+
+func (o *Observed) warn(format string, args ...any) {
+	o.Warnings = append(o.Warnings, fmt.Sprintf(format, args...))
+}
+
+func (m *Manager) observeLink(o *Observed, want Link, l, parent *link) error {
+	o.Exists, o.Owned, o.Kind = true, l.owned(want.MAC) && l.name == want.Name, l.kind
+	o.Matches = o.Owned && l.hasMAC(want.MAC) && o.ParentExists && l.parent == parent.lower()
+	o.MAC, o.MTU, o.Up, o.Carrier, o.Muted = l.macString(), l.mtu, l.up(), l.carrier(), l.muted()
+	switch {
+	case l.parent == 0:
+	case l.parent == parent.lower():
+		o.Parent = parent.name
+	default:
+		if p, err := m.nl.getLinkIndex(l.parent); err == nil {
+			o.Parent = p.name
+		}
+	}
+	switch {
+	case !o.Owned:
+		o.warn("%s exists and is not wanfail's; remove or rename it, or choose another name for the WAN", l.describe())
+	case !l.ipv6.silent():
+		o.warn("%s may speak IPv6: it was switched on from outside", l.name)
+	}
+	addrs, err := m.nl.listAddrs(l.index)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		valid := Forever
+		if a.valid != ifaForever {
+			valid = time.Duration(a.valid) * time.Second
+		}
+		o.Addresses = append(o.Addresses, Address{Prefix: a.prefix, Valid: valid, Owned: a.owned()})
+	}
+	routes, err := m.nl.listRoutes(l.index, 0)
+	if err != nil {
+		return err
+	}
+	for _, r := range routes {
+		if r.proto != unix.RTPROT_KERNEL {
+			o.Routes = append(o.Routes, r.public())
+		}
+	}
+	return nil
+}
+
+func (m *Manager) observeParent(o *Observed, want Link, p *link) error {
+	o.ParentExists, o.ParentUp, o.ParentCarrier = true, p.up(), p.carrier()
+	o.ParentMAC, o.ParentMTU = p.macString(), p.mtu
+	switch {
+	case !p.up():
+		o.warn("parent %s is down; wanfail sets it up when it becomes primary", p.name)
+	case !p.carrier():
+		o.warn("parent %s has no carrier: is the cable in?", p.name)
+	}
+	if p.master != 0 {
+		if master, err := m.nl.getLinkIndex(p.master); err == nil {
+			o.warn("parent %s is a port of %s; use that as the parent, or take the port out", p.name, master.name)
+		}
+	}
+	if want.MTU > p.mtu {
+		o.warn("MTU %d is more than the %d of parent %s, which is used", want.MTU, p.mtu, p.name)
+	}
+	twins, err := m.nl.findTwins(want.Name, p, want.MAC)
+	if err != nil {
+		return err
+	}
+	for _, t := range twins {
+		o.warn("MAC %s is that of %s, too; give that another one", want.MAC, t.describe())
+	}
+	// What the parent says by itself goes out with a MAC of its own, which an
+	// ISP that counts MACs may hold against the line.
+	addrs, err := m.nl.listAddrs(p.index)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		o.warn("parent %s has the address %s and answers for it with its own MAC; leave the parent without configuration", p.name, a.prefix)
+	}
+	if p.ipv6.present && !p.ipv6.disabled {
+		o.warn("parent %s speaks IPv6 with its own MAC; sysctl -w net.ipv6.conf.%s.disable_ipv6=1", p.name, strings.ReplaceAll(p.name, ".", "/"))
+	}
+	groups, err := multicastGroups(p.name)
+	if err != nil {
+		return err
+	}
+	if len(groups) > 0 {
+		o.warn("programs joined multicast groups on parent %s, which is reported with its own MAC: %s; keep them off it", p.name, strings.Join(groups, ", "))
+	}
+	return nil
+}
+
+// multicastGroups lists the IPv4 groups joined on a device other than 224.0.0.1,
+// which is never reported.
+func multicastGroups(device string) ([]string, error) {
+	f, err := os.Open("/proc/net/igmp")
+	if errors.Is(err, os.ErrNotExist) { // a kernel without multicast
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read multicast groups: %w", err)
+	}
+	defer f.Close()
+	return parseIGMP(f, device)
+}
+
+// parseIGMP reads /proc/net/igmp: a line for each device ("2\teth0      :     1
+// V3"), followed by an indented one for each group, whose first field is the
+// address as a number of the host's byte order in hexadecimal.
+func parseIGMP(r io.Reader, device string) ([]string, error) {
+	var groups []string
+	here := false
+	for s := bufio.NewScanner(r); ; {
+		if !s.Scan() {
+			return groups, s.Err()
+		}
+		fields := strings.Fields(s.Text())
+		switch {
+		case len(fields) == 0:
+		case !strings.HasPrefix(s.Text(), "\t"):
+			here = len(fields) > 1 && strings.TrimSuffix(fields[1], ":") == device
+		case here:
+			n, err := strconv.ParseUint(fields[0], 16, 32)
+			if err != nil {
+				return nil, fmt.Errorf("parse /proc/net/igmp: %w", err)
+			}
+			if g := hostOrderAddr(uint32(n)).String(); g != "224.0.0.1" {
+				groups = append(groups, g)
+			}
+		}
+	}
+}
