@@ -1,0 +1,93 @@
+package dhcp
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// Config says who the client is and how it asks. Both routers need the same
+// values in all fields but ParentMTU, Priority and LeaseFile: to the server they
+// are one client.
+type Config struct {
+	// Interface is the device to speak on. It has to exist only while the client
+	// has something to send, and may be replaced by another of the same name.
+	Interface string
+	// MAC is the shared one: the device's address and chaddr.
+	MAC net.HardwareAddr
+
+	Hostname    string // option 12; "": not sent
+	VendorClass string // option 60; "": not sent
+	UserClass   string // option 77 as one RFC 3004 instance; "": not sent
+
+	// ClientID is option 61, raw, including the type byte. nil: not sent, and the
+	// server goes by the MAC; that is also what OpenWrt does.
+	ClientID []byte
+
+	Broadcast   bool     // ask for broadcast answers (RFC 2131 4.1)
+	RapidCommit bool     // accept an ACK to the DISCOVER (option 80, RFC 4039)
+	Request     []uint8  // more options to ask for; see Lease.Extra
+	Send        []Option // more options to send; they replace the client's own
+
+	// Priority is the SO_PRIORITY of all frames, from which the egress map of a
+	// VLAN parent takes the 802.1p priority.
+	Priority int
+
+	ParentMTU int // upper limit of Lease.MTU; 0: 1500
+
+	// Expect is where the address should be. An address elsewhere is used all the
+	// same, but an offer inside is preferred and UnexpectedAddress reported. The
+	// zero Prefix expects nothing.
+	Expect netip.Prefix
+
+	// LeaseFile keeps the lease across restarts; "": no memory.
+	LeaseFile string
+}
+
+const (
+	defaultMTU = 1500
+	// ipUDP is what an IPv4 datagram adds to a DHCP message. Option 57 counts the
+	// message alone.
+	ipUDP = 20 + 8
+	// maxPriority is the highest SO_PRIORITY that needs no CAP_NET_ADMIN
+	// (socket(7)) is 6; VLAN egress maps use 7 as well.
+	maxPriority = 7
+)
+
+func (c *Config) parentMTU() int {
+	if c.ParentMTU == 0 {
+		return defaultMTU
+	}
+	return max(c.ParentMTU, minMTU)
+}
+
+func (c *Config) validate() error {
+	if c.Interface == "" || len(c.Interface) > 15 {
+		return fmt.Errorf("interface name %q", c.Interface)
+	}
+	if len(c.MAC) != 6 || c.MAC[0]&1 != 0 || bytes.Equal(c.MAC, make([]byte, 6)) {
+		return fmt.Errorf("MAC %v is not that of an Ethernet host", c.MAC)
+	}
+	if c.Priority < 0 || c.Priority > maxPriority {
+		return fmt.Errorf("priority %d is not 0 to %d", c.Priority, maxPriority)
+	}
+	if c.ParentMTU < 0 {
+		return fmt.Errorf("parent MTU %d", c.ParentMTU)
+	}
+	if c.ClientID != nil && (len(c.ClientID) < 2 || len(c.ClientID) > 255) {
+		return errors.New("client identifier is not 2 to 255 bytes") // RFC 2132 9.14
+	}
+	if c.Expect.IsValid() && !c.Expect.Addr().Is4() {
+		return fmt.Errorf("expected prefix %v is not IPv4", c.Expect)
+	}
+	// One byte of option 77 is the length of its instance.
+	if len(c.UserClass) > 254 {
+		return fmt.Errorf("user class: %w", errTooLong)
+	}
+	if n := len(requested) + len(c.Request); n > 255 {
+		return fmt.Errorf("%d options to request are too many", n)
+	}
+	return errors.Join(checkText("hostname", c.Hostname), checkText("vendor class", c.VendorClass), checkSend(c.Send))
+}

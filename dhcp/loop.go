@@ -1,0 +1,306 @@
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/sys/unix"
+)
+
+// maxPending bounds the updates that a slow consumer has not taken.
+const maxPending = 16
+
+// maxWarned bounds the kinds of malformed packets that are logged; all are counted.
+const maxWarned = 32
+
+// loop is one Run: it feeds the machine and does what the machine says.
+type loop struct {
+	*Client
+	ctx     context.Context
+	updates chan<- Update
+	alarm   alarm
+	machine *machine
+
+	conn    conn // open exactly while the machine awaits an answer
+	packets chan datagram
+	xid     atomic.Uint32 // of the exchange, for the reader of packets
+	pending []Update
+	last    Update
+	downs   int  // of Client.downs, seen so far
+	up      bool // Client.up as the machine knows it
+	warned  map[string]bool
+}
+
+func (l *loop) run() {
+	s := l.machine.handle(l.clock.now(), l.begin())
+	if s.change && s.update.Lease != nil {
+		// The remembered lease comes into use before anything else happens.
+		l.note(s)
+		select {
+		case l.updates <- s.update:
+		case <-l.ctx.Done():
+			return
+		}
+		l.pending = nil
+		s.change = false
+	}
+	l.do(s)
+	for l.ctx.Err() == nil {
+		out, first := l.updates, Update{}
+		if len(l.pending) > 0 {
+			first = l.pending[0]
+		} else {
+			out = nil
+		}
+		select {
+		case <-l.ctx.Done():
+		case out <- first:
+			l.pending = l.pending[1:]
+		case <-l.alarm.C():
+			l.feed(evTick{})
+		case d := <-l.packets:
+			l.packet(d)
+		case <-l.poke:
+			l.poked()
+		}
+	}
+}
+
+// begin reads the memory.
+func (l *loop) begin() evStart {
+	l.mu.Lock()
+	l.downs, l.up = l.Client.downs, l.Client.up
+	l.mu.Unlock()
+	e := evStart{carrier: l.up}
+	m, err := l.cfg.recall()
+	if err != nil {
+		l.log.Warn("remembered lease is not usable", "file", l.cfg.LeaseFile, "error", err)
+	}
+	if m != nil {
+		e.server, e.wish = m.Lease.Server, m.Lease.Addr()
+		if m.thisBoot {
+			e.wish = netip.Addr{} // it is valid, or it is known not to be
+			e.lease = &m.Lease
+		}
+	}
+	return e
+}
+
+func (l *loop) feed(event any) {
+	l.do(l.machine.handle(l.clock.now(), event))
+}
+
+// do carries out a step. A packet that cannot leave is an event of its own.
+func (l *loop) do(s step) {
+	if l.ctx.Err() != nil {
+		return
+	}
+	forget := s.forget
+	for s.send != nil {
+		err := l.send(s)
+		if err == nil {
+			break
+		}
+		l.note(s)
+		s = l.machine.handle(l.clock.now(), evUnsent{down: linkDown(err)})
+		forget = forget || s.forget
+	}
+	l.note(s)
+	l.offer()
+	l.remember(s, forget)
+	if !s.listen {
+		l.hangUp()
+	}
+	if err := l.alarm.set(s.wake); err != nil {
+		l.log.Error("set timer", "error", err)
+	}
+}
+
+// send opens the sockets if need be, since an answer can be back before send
+// returns, and sends.
+func (l *loop) send(s step) error {
+	err := l.transmit(s)
+	if err != nil {
+		l.count(func(st *Stats) { st.Unsent++ })
+		l.warn("send "+s.send.kind.String(), err)
+		l.hangUp() // the sockets may belong to a device that is gone
+		return err
+	}
+	l.count(func(st *Stats) { st.Sent++ })
+	l.log.Debug("sent", "message", s.send.kind, "xid", s.send.xid, "address", s.send.addr)
+	return nil
+}
+
+func (l *loop) transmit(s step) error {
+	l.xid.Store(s.send.xid)
+	if l.conn == nil {
+		c, err := l.transport.open(l.wanted, l.packets)
+		if err != nil {
+			return err
+		}
+		l.conn = c
+	}
+	r := s.send
+	payload := l.cfg.encode(*r)
+	if l.ctx.Err() != nil {
+		return l.ctx.Err()
+	}
+	switch r.kind {
+	case renew:
+		return l.conn.routed(r.addr, r.server, payload)
+	case rebind:
+		return l.conn.routed(r.addr, netip.AddrFrom4([4]byte{255, 255, 255, 255}), payload)
+	}
+	return l.conn.broadcast(payload)
+}
+
+// wanted runs in the goroutine that receives.
+func (l *loop) wanted(b []byte) bool { return isReplyTo(b, l.xid.Load(), l.cfg.MAC) }
+
+func (l *loop) hangUp() {
+	if l.conn != nil {
+		l.conn.close()
+		l.conn = nil
+	}
+}
+
+// packet decodes what was received.
+func (l *loop) packet(d datagram) {
+	if d.from != l.conn {
+		return // of an exchange that is over
+	}
+	if d.err != nil {
+		// The device went down or away. Try again with a new socket.
+		l.hangUp()
+		l.warn("receive", d.err)
+		l.feed(evUnsent{down: linkDown(d.err)})
+		return
+	}
+	m, err := l.cfg.decode(d.payload)
+	l.count(func(st *Stats) {
+		st.Received++
+		switch {
+		case err != nil:
+			st.Malformed++
+		case m.refusal != nil:
+			st.Unusable++
+		case m.kind == dhcpv4.MessageTypeNak:
+			st.NAKs++
+		}
+		st.Corrected += uint64(len(m.faults))
+	})
+	if err != nil {
+		l.warn("malformed packet dropped", err)
+		return
+	}
+	if m.refusal != nil {
+		l.warn("unusable "+m.kind.String(), m.refusal)
+	}
+	for _, f := range m.faults {
+		l.warn("answer corrected", errors.New(f))
+	}
+	l.feed(evMessage{m})
+}
+
+// warn logs each kind of trouble once, so that a flood of packets is not a flood
+// of lines.
+func (l *loop) warn(what string, err error) {
+	level := slog.LevelDebug
+	if !l.warned[what] && len(l.warned) < maxWarned {
+		l.warned[what] = true
+		level = slog.LevelWarn
+	}
+	l.log.Log(l.ctx, level, what, "error", err)
+}
+
+// poked passes on what the consumer said.
+func (l *loop) poked() {
+	l.mu.Lock()
+	up, downs, nudge := l.Client.up, l.Client.downs, l.nudge
+	l.nudge = false
+	l.mu.Unlock()
+	if l.downs != downs && up {
+		l.feed(evCarrier{up: false})
+	}
+	l.downs, l.up = downs, up
+	l.feed(evCarrier{up: up})
+	if nudge {
+		l.feed(evNudge{})
+	}
+}
+
+// note queues and logs a change.
+func (l *loop) note(s step) {
+	if !s.change {
+		return
+	}
+	if len(l.pending) == maxPending {
+		l.pending = l.pending[1:]
+	}
+	l.pending = append(l.pending, s.update)
+	l.report(l.last, s.update)
+	l.last = s.update
+}
+
+// offer hands an update over if the consumer waits for one: at once, before
+// anything slow.
+func (l *loop) offer() {
+	for len(l.pending) > 0 {
+		select {
+		case l.updates <- l.pending[0]:
+			l.pending = l.pending[1:]
+		default:
+			return
+		}
+	}
+}
+
+// report logs a change: a line for a lease, one for a finding.
+func (l *loop) report(old, now Update) {
+	if now.Diagnosis != old.Diagnosis {
+		level := slog.LevelWarn
+		if now.Diagnosis == OK {
+			level = slog.LevelInfo
+		}
+		l.log.Log(l.ctx, level, "dhcp: "+now.Diagnosis.Text(), "diagnosis", now.Diagnosis, "state", now.State, "server_says", now.Detail)
+	}
+	switch {
+	case now.Lease == old.Lease:
+		l.log.Debug("dhcp state", "from", old.State, "to", now.State)
+	case now.Lease == nil:
+		l.log.Warn("lease lost", "address", old.Lease.Prefix, "server", old.Lease.Server, "cause", now.Diagnosis)
+	case old.Lease != nil && old.Lease.Prefix == now.Lease.Prefix:
+		l.log.Info("lease renewed", "address", now.Lease.Prefix, "server", now.Lease.Server, "lease", now.Lease.TTL)
+	default:
+		l.log.Info("lease", "state", now.State, "address", now.Lease.Prefix, "gateway", now.Lease.Gateway,
+			"server", now.Lease.Server, "remaining", now.Lease.RemainingAt(l.clock.now()).Round(time.Second))
+	}
+}
+
+// remember keeps the lease file in step with the lease.
+func (l *loop) remember(s step, void bool) {
+	if l.cfg.LeaseFile == "" {
+		return
+	}
+	var err error
+	switch {
+	case void && s.update.Lease == nil:
+		err = forget(l.cfg.LeaseFile)
+	case s.change && s.update.State == Bound && s.update.Lease != nil:
+		err = l.cfg.remember(s.update.Lease)
+	}
+	if err != nil {
+		l.warn("remember lease", err)
+	}
+}
+
+// linkDown tells whether an error of a socket means that the device is down or
+// gone.
+func linkDown(err error) bool {
+	return errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO)
+}

@@ -1,0 +1,395 @@
+package dhcp
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// machine is the client as a pure function of time and events: it reads no clock
+// and does no I/O. Time is boot time and must not run backwards.
+type machine struct {
+	dice   *rand.Rand
+	rapid  bool         // Config.RapidCommit
+	expect netip.Prefix // Config.Expect
+
+	state   State
+	carrier bool
+	lease   *Lease // held; nil: no address
+	diag    Diagnosis
+	detail  string
+
+	// The exchange under way.
+	xid   uint32
+	began time.Duration // of the acquisition or renewal, for secs
+	sent  time.Duration // of the first REQUEST: where the lease counts from
+	secs  time.Duration // of the last DISCOVER: its REQUEST repeats it (3.1, step 3)
+	tries int
+	next  time.Duration // the state's own deadline
+	hear  time.Duration // end of the answer window of RENEWING and REBINDING
+
+	offer   *Lease        // the best so far in SELECTING, the chosen one in REQUESTING
+	collect time.Duration // end of the collecting window; never: none open
+
+	// Memory across exchanges.
+	wish     netip.Addr // to ask for: the last address, unless it was refused
+	probe    bool       // wish may still be ours: ask by INIT-REBOOT
+	unproven int        // attempts since a lease in use went unconfirmed; 0: confirmed
+	server   netip.Addr // of the last lease
+	avoid    netip.Addr // it offered and then gave no ACK
+	other    bool       // another server offered another address in this exchange
+	silenced bool       // a NAK came, and nothing since
+	naks     int
+	lastNAK  time.Duration
+	started  time.Duration // when the link or the consumer last started an exchange
+	sending  bool          // a packet was handed out, and nobody said that it stayed here
+	failures int           // local ones in a row
+}
+
+// The events.
+type (
+	// evStart is the first event, and comes once.
+	evStart struct {
+		lease   *Lease     // remembered and valid, or nil
+		wish    netip.Addr // remembered, but valid or not cannot be known; or zero
+		server  netip.Addr // of the remembered lease, or zero
+		carrier bool
+	}
+	evTick    struct{}            // the time that step.wake named has come
+	evMessage struct{ message }   // an answer to our MAC
+	evCarrier struct{ up bool }   // the link changed
+	evNudge   struct{}            // renew now, please
+	evUnsent  struct{ down bool } // the last packet could not leave; down: the link is
+)
+
+// step is what is to be done after an event.
+type step struct {
+	send   *request      // to be sent, once listening
+	listen bool          // sockets must be open exactly while this holds
+	wake   time.Duration // when the next tick is due; never: none
+	change bool          // update differs from the last one
+	update Update
+	forget bool // the remembered lease is void
+}
+
+func newMachine(c *Config, dice *rand.Rand) *machine {
+	return &machine{dice: dice, rapid: c.RapidCommit, expect: c.Expect, next: never, hear: never, collect: never}
+}
+
+// handle takes the machine through one event. At most one packet is to be sent
+// after it.
+func (m *machine) handle(now time.Duration, event any) step {
+	before := m.update()
+	var s step
+	if _, failed := event.(evUnsent); m.sending && !failed {
+		m.left()
+	}
+	m.expire(now, &s)
+	switch e := event.(type) {
+	case evStart:
+		m.start(now, e)
+	case evMessage:
+		m.receive(now, e.message, &s)
+	case evCarrier:
+		m.link(now, e.up)
+	case evNudge:
+		if m.state == Bound && m.carrier {
+			m.started = max(now, m.started+flapSpacing)
+			m.next = min(m.next, m.started)
+		}
+	case evUnsent:
+		m.unsent(now, e.down)
+	}
+	if m.carrier {
+		m.due(now, &s)
+	}
+	m.sending = s.send != nil
+	s.wake = m.wake(now)
+	s.listen = m.listening(now)
+	s.update = m.update()
+	_, first := event.(evStart)
+	s.change = s.update != before || (first && s.update.Lease != nil)
+	return s
+}
+
+func (m *machine) update() Update {
+	return Update{State: m.state, Lease: m.lease, Diagnosis: m.diag, Detail: m.detail}
+}
+
+// start begins with what is remembered.
+func (m *machine) start(now time.Duration, e evStart) {
+	m.carrier = e.carrier
+	m.started = -flapSpacing
+	m.server = e.server
+	m.wish, m.probe = e.wish, e.wish.IsValid()
+	if e.lease != nil && e.lease.RemainingAt(now) > 0 {
+		m.lease, m.wish, m.server = e.lease, e.lease.Addr(), e.lease.Server
+	}
+	m.restart(now)
+	if !m.carrier {
+		m.diag = NoCarrier
+	}
+}
+
+// restart begins an exchange at the time at: for the remembered address if there
+// is one, else for any.
+func (m *machine) restart(at time.Duration) {
+	m.state, m.next, m.tries, m.began = Init, at, 0, at
+	m.offer, m.collect, m.hear = nil, never, never
+	if m.lease != nil || m.probe {
+		m.state = InitReboot
+	}
+}
+
+// expire ends a lease whose time has come, whatever the state: from here on no
+// address may be held (4.4.5).
+func (m *machine) expire(now time.Duration, s *step) {
+	if m.lease == nil || m.lease.RemainingAt(now) > 0 {
+		return
+	}
+	m.lease, s.forget = nil, true
+	m.acquire(now)
+}
+
+// acquire goes to INIT, from where a DISCOVER is due at the time at.
+func (m *machine) acquire(at time.Duration) {
+	if m.state >= Bound {
+		m.began = at
+	}
+	m.state, m.next, m.tries, m.probe, m.unproven = Init, at, 0, false, 0
+	m.offer, m.collect, m.hear = nil, never, never
+}
+
+// link follows the carrier. Its loss stops every packet; after its return the
+// link may lead elsewhere, which one INIT-REBOOT finds out (3.7).
+func (m *machine) link(now time.Duration, up bool) {
+	if up && m.carrier && m.failures > 0 {
+		m.next = min(m.next, now) // what could not leave may leave now
+		return
+	}
+	if up == m.carrier {
+		return
+	}
+	m.carrier = up
+	if !up {
+		m.diag = NoCarrier
+		m.restart(never)
+		return
+	}
+	m.diag = OK
+	at := max(now, m.started+flapSpacing)
+	m.started, m.failures = at, 0
+	m.restart(at)
+}
+
+// left takes note that the last packet is on the wire.
+func (m *machine) left() {
+	if m.sending, m.failures = false, 0; m.diag == NoCarrier {
+		m.diag = OK
+	}
+}
+
+// unsent plans another attempt for a packet that the kernel did not take. That
+// costs the network nothing, so it may be soon.
+func (m *machine) unsent(now time.Duration, down bool) {
+	if m.state == Init || m.state == InitReboot || m.state == Bound {
+		return
+	}
+	m.sending = false
+	m.failures++
+	m.next = min(m.next, now+min(localRetry<<min(m.failures-1, 6), lastBackoff))
+	if m.state == Selecting {
+		m.tries = 0 // a DISCOVER that nobody heard says nothing about the server
+	}
+	if down {
+		m.diag = NoCarrier
+	}
+}
+
+// due does what the state's deadline asks for.
+func (m *machine) due(now time.Duration, s *step) {
+	if m.hear <= now {
+		m.hear = never
+	}
+	switch m.state {
+	case Selecting:
+		if m.collect <= now {
+			m.choose(now, s)
+			return
+		}
+	case Bound, Renewing:
+		if t2, ok := m.lease.deadline(m.lease.T2); ok && t2 <= now {
+			if m.state == Bound {
+				m.began = now
+			} else {
+				m.unanswered(NoAnswer)
+			}
+			m.state, m.next = Rebinding, now
+		}
+	}
+	if now < m.next {
+		return
+	}
+	switch m.state {
+	case Init:
+		m.state, m.tries, m.other = Selecting, 0, false
+		m.discover(now, s)
+	case Selecting:
+		if m.tries > 0 {
+			m.unanswered(NoAnswer)
+		}
+		m.discover(now, s)
+	case Requesting:
+		if m.tries < requestTries {
+			m.ask(now, selectOffer, m.offer.Addr(), m.offer.Server, s)
+			return
+		}
+		m.unanswered(OffersNoAck)
+		m.avoid = m.offer.Server
+		m.acquire(now)
+		m.due(now, s)
+	case InitReboot:
+		m.state, m.tries, m.xid, m.sent, m.other = Rebooting, 0, m.dice.Uint32(), now, false
+		m.began = now
+		m.ask(now, reboot, m.wish, netip.Addr{}, s)
+	case Rebooting:
+		if m.tries < rebootTries {
+			m.ask(now, reboot, m.wish, netip.Addr{}, s)
+			return
+		}
+		m.unconfirmed(now)
+		m.due(now, s)
+	case Bound:
+		m.state, m.began = Renewing, now
+		m.refresh(now, s)
+	case Renewing, Rebinding:
+		if m.lease.Infinite() {
+			m.unanswered(NoAnswer)
+			m.state, m.next = Bound, never // it was asked for, and it ends well without an answer
+			return
+		}
+		m.refresh(now, s)
+	}
+}
+
+func (m *machine) discover(now time.Duration, s *step) {
+	// With rapid commit a DISCOVER can be answered by a lease that counts from it,
+	// so each has an xid of its own.
+	if m.tries == 0 || m.rapid {
+		m.xid, m.sent = m.dice.Uint32(), now
+	}
+	m.tries++
+	m.secs = now - m.began
+	m.next = now + backoff(m.tries, m.dice)
+	s.send = &request{kind: discover, xid: m.xid, secs: m.secs, addr: m.wish}
+}
+
+// choose requests the best offer.
+func (m *machine) choose(now time.Duration, s *step) {
+	m.state, m.tries, m.sent, m.collect = Requesting, 0, now, never
+	m.ask(now, selectOffer, m.offer.Addr(), m.offer.Server, s)
+}
+
+// ask sends a REQUEST of SELECTING or INIT-REBOOT. Its retransmissions share the
+// xid, so an ACK does not tell which one it answers: the lease counts from the
+// first, which errs on the safe side.
+func (m *machine) ask(now time.Duration, kind requestKind, addr, server netip.Addr, s *step) {
+	m.tries++
+	m.next = now + backoff(m.tries, m.dice)
+	secs := m.secs
+	if kind == reboot {
+		secs = now - m.began
+	}
+	s.send = &request{kind: kind, xid: m.xid, secs: secs, addr: addr, server: server}
+}
+
+// refresh sends a RENEW or REBIND. Each has an xid of its own, so that the lease
+// counts from the one that was answered: they can be hours apart.
+func (m *machine) refresh(now time.Duration, s *step) {
+	kind, span := renew, m.lease.T2
+	if m.state == Rebinding {
+		kind, span = rebind, m.lease.TTL
+	}
+	deadline, ok := m.lease.deadline(span)
+	if !ok {
+		deadline = never
+	}
+	m.xid, m.sent = m.dice.Uint32(), now
+	m.hear = now + answerWindow
+	m.next = now + renewWait(now, deadline, m.lease.TTL)
+	switch {
+	case m.lease.Infinite():
+		m.next = m.hear
+	case m.unproven > 0:
+		m.next = min(m.next, now+unconfirmedRenew<<min(m.unproven, maxUnproven))
+		m.unproven++
+	}
+	s.send = &request{kind: kind, xid: m.xid, secs: now - m.began, addr: m.lease.Addr(), server: m.lease.Server}
+}
+
+// unconfirmed ends a REBOOTING that nobody answered. A lease that is held stays
+// for the rest of its time, which 3.2 and 4.4.2 call moving to BOUND; an attempt
+// to renew follows soon. A wish without a lease is dropped.
+func (m *machine) unconfirmed(now time.Duration) {
+	m.unanswered(NoAnswer)
+	if m.lease == nil {
+		m.acquire(now)
+		return
+	}
+	m.state, m.next, m.unproven = Bound, now+unconfirmedRenew, 1
+	if t1, ok := m.lease.deadline(m.lease.T1); ok {
+		m.next = min(m.next, t1)
+	}
+}
+
+// unanswered draws the conclusion d from silence, unless it was of our own making.
+func (m *machine) unanswered(d Diagnosis) {
+	switch {
+	case m.failures > 0:
+	case d == NoAnswer && m.silenced && m.lease == nil:
+		m.diag = StuckSession
+	default:
+		m.diag = d
+	}
+}
+
+// listening tells whether an answer is awaited.
+func (m *machine) listening(now time.Duration) bool {
+	if !m.carrier {
+		return false
+	}
+	switch m.state {
+	case Selecting, Requesting, Rebooting:
+		return true
+	case Renewing, Rebinding:
+		return m.hear != never && now < m.hear
+	}
+	return false
+}
+
+// wake is the earliest deadline of all.
+func (m *machine) wake(now time.Duration) time.Duration {
+	at := never
+	if m.lease != nil {
+		if end, ok := m.lease.deadline(m.lease.TTL); ok {
+			at = min(at, end)
+		}
+	}
+	if !m.carrier {
+		return at
+	}
+	at = min(at, m.next, m.collect, m.hear)
+	if m.state == Bound || m.state == Renewing {
+		if t2, ok := m.lease.deadline(m.lease.T2); ok {
+			at = min(at, t2)
+		}
+	}
+	return max(at, now)
+}
+
+// isAnswer tells the kinds of message that end an exchange.
+func isAnswer(k dhcpv4.MessageType) bool {
+	return k == dhcpv4.MessageTypeAck || k == dhcpv4.MessageTypeNak
+}

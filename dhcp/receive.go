@@ -1,0 +1,172 @@
+package dhcp
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// receive takes an answer. Whatever does not fit the state, the xid or the
+// server that was asked is as if it had not come.
+func (m *machine) receive(now time.Duration, msg message, s *step) {
+	if msg.xid != m.xid || !m.listening(now) {
+		return
+	}
+	if isAnswer(msg.kind) && m.state == Requesting && !m.fromChosen(msg) {
+		return
+	}
+	switch msg.kind {
+	case dhcpv4.MessageTypeOffer:
+		m.offered(now, msg, s)
+	case dhcpv4.MessageTypeAck:
+		if m.state != Selecting || (m.rapid && msg.rapid) {
+			m.acked(now, msg)
+		}
+	case dhcpv4.MessageTypeNak:
+		if m.state != Selecting {
+			m.refused(now, msg, s)
+		}
+	}
+}
+
+// fromChosen tells whether an answer to a REQUEST of SELECTING, which names its
+// server, comes from that one. Some operators' servers answer under another
+// identifier: a confirmation of the very address is good enough.
+func (m *machine) fromChosen(msg message) bool {
+	if !msg.server.IsValid() || msg.server == m.offer.Server {
+		return true
+	}
+	return msg.lease != nil && msg.lease.Addr() == m.offer.Addr()
+}
+
+// offered weighs an offer. The first one wins, at once, unless something better
+// is known: the server or address of last time, or an expected prefix.
+func (m *machine) offered(now time.Duration, msg message, s *step) {
+	if m.state != Selecting && m.state != Requesting {
+		return
+	}
+	m.silenced = false
+	if msg.lease == nil || !msg.server.IsValid() {
+		return // an offer that cannot be requested
+	}
+	if m.offer != nil {
+		m.rival(msg.lease, m.offer)
+	}
+	if m.state == Requesting {
+		return
+	}
+	if m.offer == nil || m.score(msg.lease) > m.score(m.offer) {
+		m.offer = msg.lease
+	}
+	switch {
+	case m.score(m.offer) == m.best():
+		m.choose(now, s)
+	case m.collect == never:
+		m.collect = now + collectWindow
+	}
+}
+
+// rival notes a second server with an address of its own. Two servers with one
+// address are a failover pair and nothing to report.
+func (m *machine) rival(a, b *Lease) {
+	if a.Server != b.Server && a.Addr() != b.Addr() {
+		m.other = true
+	}
+}
+
+// score rates an offer; best is the rating that nothing can beat.
+func (m *machine) score(l *Lease) int {
+	score := 0
+	if m.expect.IsValid() && m.expect.Contains(l.Addr()) {
+		score += 2
+	}
+	if m.server.IsValid() && (l.Server == m.server || l.Addr() == m.wish) {
+		score++
+	}
+	if m.avoid.IsValid() && l.Server == m.avoid {
+		score -= 4
+	}
+	return score
+}
+
+func (m *machine) best() int {
+	best := 0
+	if m.expect.IsValid() {
+		best += 2
+	}
+	if m.server.IsValid() {
+		best++
+	}
+	return best
+}
+
+// acked takes a lease into use.
+func (m *machine) acked(now time.Duration, msg message) {
+	if msg.lease == nil {
+		return // an ACK without a usable lease confirms nothing
+	}
+	l := *msg.lease
+	if !l.Server.IsValid() {
+		l.Server = m.asked()
+	}
+	if !l.Server.IsValid() {
+		return
+	}
+	l.Acquired = m.sent
+	l.setTimers(m.dice)
+	if l.RemainingAt(now) <= 0 {
+		return // it came too late to be of use
+	}
+	if m.state >= Rebooting {
+		m.naks = 0 // a server that confirms what is held does not refuse us
+	}
+	if m.offer != nil {
+		m.rival(&l, m.offer)
+	}
+	m.state, m.lease, m.wish, m.server = Bound, &l, l.Addr(), l.Server
+	m.offer, m.collect, m.hear, m.failures, m.silenced, m.detail = nil, never, never, 0, false, ""
+	m.avoid, m.probe, m.unproven = netip.Addr{}, false, 0
+	m.next = never
+	if t1, ok := l.deadline(l.T1); ok {
+		m.next = t1
+	}
+	switch {
+	case m.expect.IsValid() && !m.expect.Contains(l.Addr()):
+		m.diag = UnexpectedAddress
+	case m.other:
+		m.diag = OtherServer
+	default:
+		m.diag = OK
+	}
+}
+
+// asked is the server that an ACK without an identifier must be from.
+func (m *machine) asked() netip.Addr {
+	switch {
+	case m.offer != nil:
+		return m.offer.Server
+	case m.lease != nil:
+		return m.lease.Server
+	}
+	return netip.Addr{}
+}
+
+// refused ends an exchange with a NAK: the address is void at once and the client
+// starts over. A server that refuses to renew is obeyed without delay, since its
+// next word is an offer; one that goes on refusing is asked ever less often.
+func (m *machine) refused(now time.Duration, msg message, s *step) {
+	held := m.state != Requesting
+	if now-m.lastNAK > nakMemory {
+		m.naks = 0
+	}
+	m.naks++
+	m.lastNAK, m.silenced, m.detail = now, true, msg.text
+	m.lease, m.wish, s.forget = nil, netip.Addr{}, true
+	m.diag = Refused
+	delay := nakDelay(m.naks)
+	if held && m.naks == 1 {
+		delay = 0
+	}
+	m.acquire(now + delay)
+}

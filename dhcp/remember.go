@@ -1,0 +1,160 @@
+package dhcp
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	memoryVersion = 1
+	maxMemory     = 64 << 10 // a lease file is a few hundred bytes
+	bootIDFile    = "/proc/sys/kernel/random/boot_id"
+)
+
+// memory is the content of a lease file. It names the client that got the lease,
+// since a lease belongs to a MAC and client identifier, and the boot that its
+// times belong to.
+type memory struct {
+	Version  int    `json:"version"`
+	Boot     string `json:"boot"`
+	MAC      string `json:"mac"`
+	ClientID []byte `json:"client_id,omitempty"`
+	Lease    Lease  `json:"lease"`
+
+	thisBoot bool
+}
+
+// ErrOtherBoot is returned for a lease that another boot of the machine got: how
+// long it is valid cannot be known.
+var ErrOtherBoot = errors.New("the lease is from another boot")
+
+// ReadLease reads the remembered lease from a lease file, for status. It may
+// have expired: see Lease.Remaining. The error is fs.ErrNotExist without a
+// remembered lease.
+func ReadLease(path string) (*Lease, error) {
+	m, err := readMemory(path)
+	if err != nil {
+		return nil, err
+	}
+	if !m.thisBoot {
+		return nil, fmt.Errorf("read lease file %s: %w", path, ErrOtherBoot)
+	}
+	return &m.Lease, nil
+}
+
+// recall reads what this client remembers, if anything.
+func (c *Config) recall() (*memory, error) {
+	if c.LeaseFile == "" {
+		return nil, nil
+	}
+	m, err := readMemory(c.LeaseFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if m.MAC != c.MAC.String() || !bytes.Equal(m.ClientID, c.ClientID) {
+		return nil, errors.New("it belongs to another MAC or client identifier")
+	}
+	// The MTU was clamped to what the parent had then.
+	m.Lease.MTU = min(m.Lease.MTU, c.parentMTU())
+	return m, nil
+}
+
+func readMemory(path string) (*memory, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read lease file: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxMemory+1))
+	if err != nil {
+		return nil, fmt.Errorf("read lease file: %w", err)
+	}
+	boot, err := bootID()
+	if err != nil {
+		return nil, err
+	}
+	m, err := parseMemory(b, boot)
+	if err != nil {
+		return nil, fmt.Errorf("read lease file %s: %w", path, err)
+	}
+	if m.thisBoot && m.Lease.Acquired > BootTime() {
+		return nil, fmt.Errorf("read lease file %s: the lease is from the future", path)
+	}
+	return m, nil
+}
+
+// parseMemory checks the content of a lease file as strictly as a packet: a file
+// that somebody has damaged must not configure a network.
+func parseMemory(b []byte, boot string) (*memory, error) {
+	if len(b) > maxMemory {
+		return nil, errors.New("file is too large")
+	}
+	var m memory
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, err
+	}
+	if m.Version != memoryVersion {
+		return nil, fmt.Errorf("version %d is not %d", m.Version, memoryVersion)
+	}
+	if err := m.Lease.validate(); err != nil {
+		return nil, err
+	}
+	m.thisBoot = m.Boot == boot
+	return &m, nil
+}
+
+// remember writes the lease file: readers see the old content or the new. There
+// is no fsync: a power failure ends the boot, and with it what the file is worth.
+func (c *Config) remember(l *Lease) (err error) {
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	m := memory{Version: memoryVersion, Boot: boot, MAC: c.MAC.String(), ClientID: c.ClientID, Lease: *l}
+	b, err := json.MarshalIndent(&m, "", "\t")
+	if err != nil {
+		return fmt.Errorf("encode lease: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(c.LeaseFile), filepath.Base(c.LeaseFile)+".*")
+	if err != nil {
+		return fmt.Errorf("write lease file: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(append(b, '\n'))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write lease file: %w", err)
+	}
+	if err := os.Rename(f.Name(), c.LeaseFile); err != nil {
+		return fmt.Errorf("write lease file: %w", err)
+	}
+	return nil
+}
+
+func forget(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget lease: %w", err)
+	}
+	return nil
+}
+
+func bootID() (string, error) {
+	b, err := os.ReadFile(bootIDFile)
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
