@@ -13,7 +13,8 @@ import (
 // Apply makes the kernel equal d. It writes nothing where that is so already;
 // what others changed on the link, it sets right; what others added, it leaves.
 // A link of ours with another parent or MAC is made anew. A parent that is
-// administratively down is set up: the WAN port is wanfail's to use.
+// administratively down is set up, and one that would answer ARP for the WAN's
+// address is kept from it (arp_ignore): the WAN port is wanfail's to use.
 //
 // The error is, among others, ErrNoParent, ErrForeign, ErrTwin or ErrPermission.
 // A link that could not be made silent and set up is removed again; one that
@@ -70,7 +71,8 @@ func (a *applying) run() error {
 	return nil
 }
 
-// parent finds the parent and sets it up.
+// parent finds the parent, has it answer ARP for its own addresses only, and
+// sets it up.
 func (a *applying) parent() (link, error) {
 	p, err := a.nl.getLink(a.d.Link.Parent)
 	switch {
@@ -80,8 +82,16 @@ func (a *applying) parent() (link, error) {
 		return link{}, err
 	case p.hardware != arphrdEther || p.flags&unix.IFF_LOOPBACK != 0:
 		return link{}, fmt.Errorf("parent %s of %s is not an Ethernet device", p.name, a.d.Link.Name)
-	case !p.up():
-		return p, a.did(a.setUp(a.ctx, "set up parent", &p), "set up parent")
+	}
+	if p.arpIgnore == 0 {
+		if err := a.did(a.quietParent(a.ctx, &p), "quiet parent"); err != nil {
+			return link{}, err
+		}
+	}
+	if !p.up() {
+		if err := a.did(a.setUp(a.ctx, "set up parent", &p), "set up parent"); err != nil {
+			return link{}, err
+		}
 	}
 	return p, nil
 }
@@ -137,7 +147,7 @@ func (a *applying) foreign(l *link) error {
 // raise brings a link of ours from any state to marked, silent and up, in this
 // order.
 func (a *applying) raise(l, parent *link, mtu int) error {
-	if l.group != Group || l.alias != Alias || !l.promote || l.ipv6.present && !l.ipv6.quiet {
+	if l.group != Group || l.alias != Alias || !l.promote || l.arpIgnore == 0 || l.ipv6.present && !l.ipv6.quiet {
 		if err := a.did(a.markLink(a.ctx, l), "mark link"); err != nil {
 			return err
 		}

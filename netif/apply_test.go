@@ -13,7 +13,7 @@ func TestApplyFromNothingAndAgain(t *testing.T) {
 	start := time.Now()
 	c := b.apply(d)
 	t.Logf("from nothing: %v", time.Since(start))
-	want := []string{"add link", "mark link", "disable ipv6", "set up link", "add address", "add route"}
+	want := []string{"quiet parent", "add link", "mark link", "disable ipv6", "set up link", "add address", "add route"}
 	if !slices.Equal(c.Steps, want) || !slices.Equal(b.steps, want) {
 		t.Errorf("steps %q, announced %q, want %q", c.Steps, b.steps, want)
 	}

@@ -27,7 +27,10 @@
 // IPv6 is switched off on the link before it is set up (disable_ipv6 and
 // addrgenmode none: no router solicitation, no MLD report, no duplicate address
 // detection). IPv4 sends nothing by itself: the kernel joins 224.0.0.1, and a
-// report for that group is never sent (RFC 2236, section 6).
+// report for that group is never sent (RFC 2236, section 6). The parent hears
+// broadcasts, too, so link and parent are made to answer ARP for their own
+// addresses only (arp_ignore 1, unless it already is stricter): by default the
+// parent would answer for the WAN's address, with its own MAC.
 //
 // Mute replaces the root queueing discipline of the link with "blackhole". One
 // message takes the voice away from everything that passes the transmit path:

@@ -16,6 +16,7 @@ import (
 // Both orders are part of the kernel's interface: IPV4_DEVCONF_* in
 // linux/ip.h, which starts at 1, and DEVCONF_* in linux/ipv6.h.
 const (
+	ipv4ARPIgnore          = 19
 	ipv4PromoteSecondaries = 20
 	ipv6DisableIPv6        = 26
 )
@@ -44,7 +45,8 @@ type link struct {
 	group, flags          uint32
 	mode                  uint32 // of a macvlan
 	qdisc                 string
-	promote               bool // promote_secondaries
+	promote               bool   // promote_secondaries
+	arpIgnore             uint32 // arp_ignore
 	ipv6                  ipv6State
 }
 
@@ -150,6 +152,7 @@ func (l *link) parseFamilies(b []byte) {
 			switch {
 			case family == unix.AF_INET && typ == iflaInetConf && len(val) >= 4*ipv4PromoteSecondaries:
 				l.promote = u32(val[4*(ipv4PromoteSecondaries-1):]) != 0
+				l.arpIgnore = u32(val[4*(ipv4ARPIgnore-1):])
 			case family == unix.AF_INET6 && typ == iflaInet6Conf && len(val) >= 4*(ipv6DisableIPv6+1):
 				l.ipv6.present = true
 				l.ipv6.disabled = u32(val[4*ipv6DisableIPv6:]) != 0
@@ -227,13 +230,19 @@ func (m *Manager) addLink(ctx context.Context, want Link, parent *link, mtu int)
 	return err
 }
 
+// arpIgnoreOthers is the value of arp_ignore with which a device answers ARP for
+// its own addresses only.
+const arpIgnoreOthers = 1
+
 // markLink gives the link its alias (and its group, should somebody have
-// changed that), keeps IPv6 from making addresses on it, and has the kernel
-// keep a link's other addresses when the first one of a prefix is removed.
+// changed that), keeps IPv6 from making addresses on it, has it answer ARP for
+// its own addresses only, and has the kernel keep a link's other addresses when
+// the first one of a prefix is removed.
 func (m *Manager) markLink(ctx context.Context, l *link) error {
 	families := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
-	families.AddRtAttr(unix.AF_INET, nil).AddRtAttr(iflaInetConf, nil).
-		AddRtAttr(ipv4PromoteSecondaries, nl.Uint32Attr(1))
+	conf := families.AddRtAttr(unix.AF_INET, nil).AddRtAttr(iflaInetConf, nil)
+	conf.AddRtAttr(ipv4PromoteSecondaries, nl.Uint32Attr(1))
+	conf.AddRtAttr(ipv4ARPIgnore, nl.Uint32Attr(max(l.arpIgnore, arpIgnoreOthers)))
 	if l.ipv6.present { // the kernel refuses a family that it does not have
 		families.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(iflaInet6AddrGen, nl.Uint8Attr(addrGenNone))
 	}
@@ -241,6 +250,17 @@ func (m *Manager) markLink(ctx context.Context, l *link) error {
 		nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(Group)),
 		nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(Alias)),
 		families)
+}
+
+// quietParent has the parent answer ARP for its own addresses only. A broadcast
+// reaches the parent as well as the macvlan, and by default (arp_ignore 0) a
+// device answers for every address of the machine: the parent would claim the
+// WAN's address for its own MAC, also while the macvlan is mute.
+func (m *Manager) quietParent(ctx context.Context, p *link) error {
+	families := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
+	families.AddRtAttr(unix.AF_INET, nil).AddRtAttr(iflaInetConf, nil).
+		AddRtAttr(ipv4ARPIgnore, nl.Uint32Attr(arpIgnoreOthers))
+	return m.write(ctx, "quiet parent", p.name, unix.RTM_SETLINK, 0, p.ref(), families)
 }
 
 // silenceIPv6 switches IPv6 off. There is no netlink message for it.
