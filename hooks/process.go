@@ -112,3 +112,12 @@ func (p Process) Open() (int, error) {
 	}
 	return fd, nil
 }
+
+// Gone reports whether p has ended.
+func (p Process) Gone() bool {
+	fd, err := p.Open()
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return errors.Is(err, ErrGone)
+}

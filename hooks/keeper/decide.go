@@ -79,25 +79,21 @@ func (k *Keeper) watchOwner(ctx context.Context, p hooks.Process) *owner {
 	return o
 }
 
-// wanted is the role that a WAN should have, and who says so.
-func (k *Keeper) wanted(instance string) (hooks.Role, string) {
-	i, ok := k.intents.For(instance)
+// wanted is the role that intents give to the WANs of an instance, and who says
+// so. The wish of a keepalived that is gone counts no more.
+func wanted(is hooks.Intents, instance string, gone func(hooks.Process) bool) (hooks.Role, string) {
+	i, ok := is.For(instance)
 	switch {
 	case !ok:
 		return hooks.Backup, "boot: nobody has asked for a role yet"
-	case i.Role == hooks.Primary && k.owners[i.Owner] != nil && k.owners[i.Owner].dead:
+	case i.Role == hooks.Primary && i.Owner != (hooks.Process{}) && gone(i.Owner):
 		return hooks.Backup, fmt.Sprintf("keepalived[%d] is gone without a word", i.Owner.PID)
 	}
 	return i.Role, i.By()
 }
 
-// want is wanted without the words: the role among intents alone.
-func want(intents hooks.Intents, gone func(hooks.Process) bool, instance string) hooks.Role {
-	i, ok := intents.For(instance)
-	if !ok || i.Role == hooks.Primary && i.Owner != (hooks.Process{}) && gone(i.Owner) {
-		return hooks.Backup
-	}
-	return i.Role
+func (k *Keeper) wanted(instance string) (hooks.Role, string) {
+	return wanted(k.intents, instance, func(p hooks.Process) bool { return k.owners[p] != nil && k.owners[p].dead })
 }
 
 // decide compares what should be with what was ordered, gives orders, and tells

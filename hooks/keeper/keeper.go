@@ -148,7 +148,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		return err
 	}
 	k.adopt(ctx)
-	k.daemons = newDaemons(k.Services, k.installed(ctx), k.log,
+	k.daemons = newDaemons(k.Services, installed(ctx, k.Options), k.log,
 		func(s served) { k.do(func() { k.served = s }) })
 	k.commits = newCommits(k.Replica, k.log,
 		func(epoch int, p hooks.Phase) { k.do(func() { k.committed(epoch, p) }) })
@@ -242,14 +242,14 @@ func (k *Keeper) adopt(ctx context.Context) {
 
 // installed are the services to drive. Of the defaults those that are there; what
 // the configuration names must be, and its absence is reported at each start.
-func (k *Keeper) installed(ctx context.Context) []string {
-	if k.Config.ServicesNamed {
-		return k.Config.Services
+func installed(ctx context.Context, o Options) []string {
+	if o.Config.ServicesNamed {
+		return o.Config.Services
 	}
 	var names []string
-	for _, name := range k.Config.Services {
-		if there, err := k.Services.Installed(ctx, name); err != nil {
-			k.log.Warn("cannot tell whether a service is installed", "service", name, "err", err)
+	for _, name := range o.Config.Services {
+		if there, err := o.Services.Installed(ctx, name); err != nil {
+			o.Log.Warn("cannot tell whether a service is installed", "service", name, "err", err)
 		} else if there {
 			names = append(names, name)
 		}

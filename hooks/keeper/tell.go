@@ -57,7 +57,7 @@ func (u *uplink) why() string {
 	case u.lease != nil || u.muted:
 		return "waiting for conntrackd"
 	case u.update.Diagnosis != dhcp.OK:
-		return u.update.Diagnosis.String() + ". " + u.update.Diagnosis.Advice()
+		return u.update.Diagnosis.Text()
 	default:
 		return "no answer so far"
 	}

@@ -281,7 +281,7 @@ func (u *uplink) listen(ctx context.Context) {
 // learn takes an update of the DHCP client.
 func (u *uplink) learn(ctx context.Context, up dhcp.Update) {
 	if up.Diagnosis != u.update.Diagnosis && up.Diagnosis != dhcp.OK {
-		u.log.Warn("no answer as it should be", "diagnosis", up.Diagnosis, "advice", up.Diagnosis.Advice())
+		u.log.Warn("no answer as it should be", "diagnosis", up.Diagnosis.String(), "advice", up.Diagnosis.Text())
 	}
 	u.update = up
 	if up.Lease == u.lease {

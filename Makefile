@@ -1,0 +1,70 @@
+# make demo    see a failover
+# make test    everything: unit, namespaces, end to end (as root)
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+TAGS    := urfave_cli_no_docs
+LDFLAGS := -s -w -X main.version=$(VERSION)
+TOOL    := go tool -modfile=packaging/tools/go.mod
+LAB     := build/lab
+SHELL_SCRIPTS = $(shell git ls-files | xargs grep -lE '^\#!/bin/(ba)?sh' | grep -v rc.common)
+
+SCENARIO ?= crash
+FUZZTIME ?= 10s
+PREFIX   ?= /usr
+
+export CGO_ENABLED ?= 0
+
+.PHONY: build demo test unit e2e lint fuzz clean install image $(LAB) wanfail
+build: wanfail
+
+wanfail:
+	go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $@ .
+
+$(LAB):
+	go build -o $@ ./lab/cmd/lab
+
+# The routers' operating system, built once and kept in .cache.
+image: $(LAB)
+	$(LAB) image
+
+demo: wanfail $(LAB)
+	$(LAB) demo --scenario $(SCENARIO) --binary ./wanfail
+
+test: unit e2e
+
+# Tests in namespaces need root; the race detector needs cgo.
+unit: image
+	LAB_IMAGE=$$($(LAB) image) CGO_ENABLED=1 go test -race -shuffle=on -timeout 10m $$(go list ./... | grep -v /lab/e2e)
+
+e2e: wanfail image
+	LAB_IMAGE=$$($(LAB) image) WANFAIL_BINARY=$(CURDIR)/wanfail go test -v -count=1 -timeout 30m ./lab/e2e
+
+# Each fuzz target for a short time; FUZZTIME=10m for a long one.
+fuzz:
+	@set -e; for pkg in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "fuzz $$pkg $$f"; \
+			go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+lint:
+	@out=$$($(TOOL) gofumpt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not gofumpt-ed: $$out"; exit 1; }
+	go vet ./...
+	go vet -tags nosystemd ./...
+	$(TOOL) staticcheck ./...
+	go mod tidy -diff
+	cd packaging/tools && go mod tidy -diff
+	shellcheck $(SHELL_SCRIPTS)
+	@if $(TOOL) govulncheck ./... ; then :; else \
+		code=$$?; [ $$code -ne 3 ] || exit 3; echo "govulncheck: no database to be had here (exit $$code), left out"; fi
+
+install: wanfail
+	install -D -m 0755 wanfail $(DESTDIR)$(PREFIX)/sbin/wanfail
+
+clean:
+	rm -rf wanfail build dist
+
+include packaging/packages.mk
