@@ -202,3 +202,5 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 		}
 	}
 }
+
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
