@@ -207,7 +207,12 @@ func makeDevices(dev string) error {
 		name         string
 		major, minor uint32
 	}{
-		{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
+		{"null", 1, 3},
+		{"zero", 1, 5},
+		{"full", 1, 7},
+		{"random", 1, 8},
+		{"urandom", 1, 9},
+		{"tty", 5, 0},
 		{"net/tun", 10, 200},
 	} {
 		path := filepath.Join(dev, d.name)

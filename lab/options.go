@@ -1,0 +1,131 @@
+package lab
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// Backend is how a router runs its services.
+type Backend string
+
+// Backends.
+const (
+	Systemd Backend = "systemd" // the router boots the image's systemd
+	Init    Backend = "init"    // Debian's scripts in /etc/init.d, no systemd
+)
+
+// Scheme is who makes the WAN follow keepalived.
+type Scheme string
+
+// Schemes.
+const (
+	Wanfail    Scheme = "wanfail" // the binary under test
+	Script     Scheme = "script"  // primary-backup.sh with udhcpc
+	Careful    Scheme = "careful" // the same with a stop and a fault hook
+	NoScheme   Scheme = "none"    // keepalived without hooks
+	scriptPath        = "/usr/local/sbin/primary-backup.sh"
+	binaryPath        = "/usr/sbin/wanfail"
+)
+
+// Server is the DHCP server of the ISP.
+type Server string
+
+// Servers.
+const (
+	Dnsmasq Server = "dnsmasq"
+	Kea     Server = "kea"
+	ISC     Server = "isc"
+	Udhcpd  Server = "udhcpd"
+)
+
+// Options of a lab. The zero value is a lab with wanfail, systemd, dnsmasq as
+// the ISP and an advert each 0.1 s.
+type Options struct {
+	Backend Backend
+	Scheme  Scheme
+	// Advert is keepalived's advert_int; a dead master is detected after three
+	// of them and a bit. Default 100 ms, precision 10 ms.
+	Advert time.Duration
+	// NoPreempt keeps a returning router with the higher priority as backup.
+	NoPreempt bool
+	// PreemptDelay is how long a returning router waits, in whole seconds.
+	PreemptDelay time.Duration
+	// Conntrackd replicates sessions over the link between the routers.
+	Conntrackd bool
+	// ISPServer serves the leases, Lease long each (default 1 h).
+	ISPServer Server
+	Lease     time.Duration
+	// Services that follow the role; nil: dnsmasq and miniupnpd.
+	Services []string
+	// WANOptions are further lines of the section 'wan' of wanfail.conf.
+	WANOptions []string
+	// Client is the line of primary-backup.sh that gets the address. Empty:
+	// udhcpc in the background, as soon as it has a lease.
+	Client, StopClient string
+	// Log receives a line for each step of the building; nil: none.
+	Log io.Writer
+}
+
+func (o *Options) setDefaults() error {
+	if o.Backend == "" {
+		o.Backend = Systemd
+	}
+	if o.Scheme == "" {
+		o.Scheme = Wanfail
+	}
+	if o.ISPServer == "" {
+		o.ISPServer = Dnsmasq
+	}
+	if o.Advert == 0 {
+		o.Advert = 100 * time.Millisecond
+	}
+	if o.Lease == 0 {
+		o.Lease = time.Hour
+	}
+	if o.Services == nil {
+		o.Services = []string{"dnsmasq", "miniupnpd"}
+	}
+	if o.Log == nil {
+		o.Log = io.Discard
+	}
+	if o.Client == "" {
+		o.Client, o.StopClient = "udhcpc -b -i wan -p /run/udhcpc.wan.pid -s /etc/udhcpc/default.script", "kill $(cat /run/udhcpc.wan.pid)"
+	}
+	if o.Backend != Systemd && o.Backend != Init {
+		return fmt.Errorf("unknown backend %q", o.Backend)
+	}
+	switch o.Scheme {
+	case Wanfail, Script, Careful, NoScheme:
+	default:
+		return fmt.Errorf("unknown scheme %q", o.Scheme)
+	}
+	if o.Advert%(10*time.Millisecond) != 0 || o.Advert < 10*time.Millisecond {
+		return fmt.Errorf("advert interval %v is not a multiple of 10 ms", o.Advert)
+	}
+	if _, err := ispConfig(o.ISPServer); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Addresses of the lab. The WAN's prefix is not one of those for documentation:
+// miniupnpd takes them for private and refuses to work behind them.
+var (
+	WANPrefix    = netip.MustParsePrefix("203.0.114.0/24")
+	Gateway      = netip.MustParseAddr("203.0.114.1")
+	InternetAddr = netip.MustParseAddr("198.51.100.10")
+	ClientAddr   = netip.MustParseAddr("192.168.77.100")
+	VIP          = netip.MustParsePrefix("192.168.77.1/24")
+
+	ispInside  = netip.MustParsePrefix("198.51.100.1/24")
+	poolFirst  = netip.MustParseAddr("203.0.114.50")
+	poolLast   = netip.MustParseAddr("203.0.114.99")
+	routerLAN  = [2]netip.Prefix{netip.MustParsePrefix("192.168.77.2/24"), netip.MustParsePrefix("192.168.77.3/24")}
+	routerSync = [2]netip.Prefix{netip.MustParsePrefix("10.77.0.2/24"), netip.MustParsePrefix("10.77.0.3/24")}
+)
+
+// SharedMAC is the one that both routers give to their WAN.
+func SharedMAC() net.HardwareAddr { return net.HardwareAddr{0x02, 0x68, 0x71, 0x2e, 0x62, 0x67} }
