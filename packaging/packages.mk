@@ -13,7 +13,8 @@ SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 
 PACKAGES_TOOL := go tool -modfile=packaging/tools/go.mod
-PACKAGES_DIR := build/packages
+PACKAGES_DIR ?= build/packages
+DIST ?= dist
 PACKAGES_DEB_VERSION = $(shell packaging/version.sh deb '$(VERSION)' '$(SOURCE_DATE_EPOCH)')
 PACKAGES_APK_VERSION = $(shell packaging/version.sh apk '$(VERSION)' '$(SOURCE_DATE_EPOCH)')
 
@@ -62,6 +63,13 @@ $(foreach a,$(OPENWRT_ARCHS),$(eval $(call packages_binary,openwrt,$(a))))
 STAGE = $(PACKAGES_DIR)/$(1)-$(2)/stage
 STAGED = find $(1) -exec touch -h -d '@$(SOURCE_DATE_EPOCH)' {} +
 
+# $(1): packager, $(2): template, $(3): stage, $(4): architecture, $(5): version, $(6): package
+define NFPM
+	sed -e 's|@STAGE@|$(3)|; s|@ARCH@|$(4)|; s|@VERSION@|$(5)|; s|@SCRIPTS@|$(PACKAGES_DIR)/apk-scripts|' $(2) >$(3).yaml
+	@mkdir -p $(DIST)
+	$(PACKAGES_TOOL) nfpm package -f $(3).yaml -p $(1) -t $(6)
+endef
+
 .PHONY: $(DEB_ARCHS:%=packages-deb-%)
 $(DEB_ARCHS:%=packages-deb-%): packages-deb-%: $(PACKAGES_DIR)/deb-%/wanfail $(PACKAGES_NEED)
 	$(eval stage := $(call STAGE,deb,$*))
@@ -89,10 +97,7 @@ $(DEB_ARCHS:%=packages-deb-%): packages-deb-%: $(PACKAGES_DIR)/deb-%/wanfail $(P
 		install -Dm644 build/completions/fish $(stage)/usr/share/fish/vendor_completions.d/wanfail.fish; \
 	fi
 	$(call STAGED,$(stage))
-	@mkdir -p dist
-	STAGE=$(stage) NFPM_ARCH=$(or $(NFPMARCH_$*),$*) NFPM_VERSION=$(PACKAGES_DEB_VERSION) \
-		$(PACKAGES_TOOL) nfpm package -f packaging/debian/nfpm.yaml -p deb \
-		-t dist/wanfail_$(PACKAGES_DEB_VERSION)_$*.deb
+	$(call NFPM,deb,packaging/debian/nfpm.yaml,$(stage),$(or $(NFPMARCH_$*),$*),$(PACKAGES_DEB_VERSION),$(DIST)/wanfail_$(PACKAGES_DEB_VERSION)_$*.deb)
 
 # $(1): stage, $(2): binary
 define packages_openwrt_stage
@@ -110,10 +115,7 @@ $(OPENWRT_ARCHS:%=packages-ipk-%): packages-ipk-%: $(PACKAGES_DIR)/openwrt-%/wan
 	$(eval stage := $(call STAGE,ipk,$*))
 	$(call packages_openwrt_stage,$(stage),$<)
 	$(call STAGED,$(stage))
-	@mkdir -p dist
-	STAGE=$(stage) NFPM_ARCH=$* NFPM_VERSION=$(PACKAGES_DEB_VERSION) \
-		$(PACKAGES_TOOL) nfpm package -f packaging/openwrt/nfpm/ipk.yaml -p ipk \
-		-t dist/wanfail_$(PACKAGES_DEB_VERSION)-r1_$*.ipk
+	$(call NFPM,ipk,packaging/openwrt/nfpm/ipk.yaml,$(stage),$*,$(PACKAGES_DEB_VERSION),$(DIST)/wanfail_$(PACKAGES_DEB_VERSION)-r1_$*.ipk)
 
 .PHONY: packages-apk-scripts
 packages-apk-scripts:
@@ -133,25 +135,22 @@ $(OPENWRT_ARCHS:%=packages-apk-%): packages-apk-%: $(PACKAGES_DIR)/openwrt-%/wan
 	echo /etc/config/wanfail >lib/apk/packages/wanfail.conffiles && \
 	echo "/etc/config/wanfail $$(sha256sum <etc/config/wanfail | cut -d' ' -f1)" >lib/apk/packages/wanfail.conffiles_static
 	$(call STAGED,$(stage))
-	@mkdir -p dist
-	STAGE=$(stage) NFPM_ARCH=$* NFPM_VERSION=$(PACKAGES_APK_VERSION) \
-		$(PACKAGES_TOOL) nfpm package -f packaging/openwrt/nfpm/apk.yaml -p apk \
-		-t dist/wanfail-$(PACKAGES_APK_VERSION)-r1-$*.apk
+	$(call NFPM,apk,packaging/openwrt/nfpm/apk.yaml,$(stage),$*,$(PACKAGES_APK_VERSION),$(DIST)/wanfail-$(PACKAGES_APK_VERSION)-r1-$*.apk)
 
 # The SBOM lists what is linked into the program, read from the program itself.
 release:
-	rm -rf dist
+	rm -rf $(DIST)
 	$(MAKE) deb ipk apk
 	for arch in $(DEB_ARCHS); do \
-		install -m755 $(PACKAGES_DIR)/deb-$$arch/wanfail dist/wanfail-linux-$$arch || exit; \
+		install -m755 $(PACKAGES_DIR)/deb-$$arch/wanfail $(DIST)/wanfail-linux-$$arch || exit; \
 	done
 	for arch in mipsel_24kc mips_24kc; do \
-		install -m755 $(PACKAGES_DIR)/openwrt-$$arch/wanfail dist/wanfail-linux-$$arch || exit; \
+		install -m755 $(PACKAGES_DIR)/openwrt-$$arch/wanfail $(DIST)/wanfail-linux-$$arch || exit; \
 	done
 	$(PACKAGES_TOOL) cyclonedx-gomod bin -json -noserial -notimestamp -std -version '$(VERSION)' \
-		-output dist/wanfail.cdx.json $(PACKAGES_DIR)/deb-amd64/wanfail
-	cd dist && sha256sum -- * >SHA256SUMS
-	@ls -l dist
+		-output $(DIST)/wanfail.cdx.json $(PACKAGES_DIR)/deb-amd64/wanfail
+	cd $(DIST) && sha256sum -- * >SHA256SUMS
+	@ls -l $(DIST)
 
 packages-clean:
-	rm -rf $(PACKAGES_DIR) dist
+	rm -rf $(PACKAGES_DIR) $(DIST)
