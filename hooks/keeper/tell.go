@@ -73,16 +73,22 @@ func (u *uplink) describe(w *hooks.WAN) {
 		return
 	}
 	w.Address, w.Gateway, w.Server, w.DNS = l.Prefix, l.Gateway, l.Server, l.DNS
-	w.LeaseSeconds, w.LeaseTotal = -1, -1
-	if l.TTL != dhcp.Infinite {
-		left := l.Remaining()
-		w.LeaseSeconds, w.LeaseTotal = int64(left/time.Second), int64(l.TTL/time.Second)
-		if renew := left - (l.TTL - l.T1); renew > 0 {
-			w.RenewSeconds = int64(renew / time.Second)
-		}
-	}
+	refresh(w, l)
 	if u.reach != (hooks.Reach{}) {
 		reach := u.reach
 		w.Gatewayed = &reach
+	}
+}
+
+// refresh sets what changes with time alone.
+func refresh(w *hooks.WAN, l *dhcp.Lease) {
+	w.LeaseSeconds, w.LeaseTotal, w.RenewSeconds = -1, -1, 0
+	if l.Infinite() {
+		return
+	}
+	left := l.Remaining()
+	w.LeaseSeconds, w.LeaseTotal = int64(left/time.Second), int64(l.TTL/time.Second)
+	if renew := left - (l.TTL - l.T1); renew > 0 {
+		w.RenewSeconds = int64(renew / time.Second)
 	}
 }
