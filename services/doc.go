@@ -1,0 +1,8 @@
+// Package services starts and stops the daemons that belong to a role, through
+// whatever runs the machine: systemd over D-Bus, or the scripts in /etc/init.d of
+// OpenWrt and Debian.
+//
+// A service manager's word that it did something is not believed; its word about
+// the state is. Converge compares the state with the wanted one, acts only where
+// they differ, and reports success only when the state says so.
+package services

@@ -1,0 +1,79 @@
+package services
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"strings"
+)
+
+// script is an init script and how it tells its state.
+type script struct {
+	path string
+	verb string
+	lsb  bool // exit codes of `status` as LSB 3.0 has them
+}
+
+// maxScript is how much of a script is read to learn its dialect.
+const maxScript = 256 << 10
+
+// readScript tells the dialects apart. OpenWrt's scripts are read by rc.common,
+// `#!/bin/sh /etc/rc.common`, and have `running` if procd runs their daemon; all
+// others are taken for LSB scripts with `status`.
+//
+// Both dialects answer a verb that they lack with help and any exit code (0 from
+// rc.common), which would be taken for a state. So the script must mention it.
+func readScript(file string) (script, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return script{}, fmt.Errorf("read init script: %w", err)
+	}
+	defer f.Close()
+	r := bufio.NewReader(io.LimitReader(f, maxScript))
+	first, err := r.ReadString('\n')
+	if err != nil && err != io.EOF {
+		return script{}, fmt.Errorf("read init script: %w", err)
+	}
+	rest, err := io.ReadAll(r)
+	if err != nil {
+		return script{}, fmt.Errorf("read init script: %w", err)
+	}
+	words := strings.Fields(strings.TrimPrefix(first, "#!"))
+	if strings.HasPrefix(first, "#!") && len(words) == 2 && path.Base(words[1]) == "rc.common" {
+		if !bytes.Contains(rest, []byte("USE_PROCD=")) && !bytes.Contains(rest, []byte("running")) {
+			return script{}, fmt.Errorf("%s cannot tell whether its daemon runs: it has no USE_PROCD=1 and no verb `running`", file)
+		}
+		return script{path: file, verb: "running"}, nil
+	}
+	if !bytes.Contains(rest, []byte("status")) {
+		return script{}, fmt.Errorf("%s cannot tell whether its daemon runs: it has no verb `status`", file)
+	}
+	return script{path: file, verb: "status", lsb: true}, nil
+}
+
+// state asks the script. LSB 3.0, "Init Script Actions", for status: 0 running,
+// 1 dead with a pid file, 2 dead with a lock file, 3 not running, 4 unknown.
+func (s script) state(ctx context.Context) (State, error) {
+	out, err := run(ctx, s.path, s.verb)
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return Running, nil
+	case ctx.Err() != nil || !errors.As(err, &exit):
+		return Stopped, err
+	}
+	last := 3
+	if !s.lsb {
+		last = 125 // from 126 the shell found no program to ask
+	}
+	if code := exit.ExitCode(); 1 <= code && code <= last {
+		return Stopped, nil
+	}
+	return Stopped, fmt.Errorf("%w%s", err, quoteOutput(out))
+}

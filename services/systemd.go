@@ -1,0 +1,274 @@
+//go:build !nosystemd
+
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// systemd drives services as systemd's units. It connects when it is first needed
+// and again whenever the connection broke.
+type systemd struct {
+	socket string
+	log    *slog.Logger
+
+	dialing chan struct{} // holds a token: one dials, the others wait for the outcome
+
+	mu       sync.Mutex
+	bus      *bus
+	watchers map[*watcher]struct{}
+	closed   bool
+}
+
+func newSystemd(socket string, log *slog.Logger) *systemd {
+	return &systemd{
+		socket: socket, log: log,
+		dialing:  make(chan struct{}, 1),
+		watchers: map[*watcher]struct{}{},
+	}
+}
+
+// Backend is "systemd".
+func (s *systemd) Backend() string { return "systemd" }
+
+var errClosed = errors.New("the service manager's connection was closed")
+
+// Close ends the connection; calls under way fail.
+func (s *systemd) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.bus != nil {
+		s.bus.close()
+		s.bus = nil
+	}
+	return nil
+}
+
+// Installed reports whether the unit exists and is not masked.
+func (s *systemd) Installed(ctx context.Context, name string) (bool, error) {
+	u, err := s.find(ctx, name)
+	if err != nil {
+		return false, err
+	}
+	return u.LoadState != "not-found" && u.LoadState != "masked", nil
+}
+
+// State asks for the unit's state: one call, well under a millisecond.
+func (s *systemd) State(ctx context.Context, name string) (State, error) {
+	u, err := s.find(ctx, name)
+	if err != nil {
+		return Stopped, err
+	}
+	state := u.state()
+	if u.LoadState == "not-found" && state == Stopped { // it may run with its file gone
+		return Stopped, notInstalled(u.ID)
+	}
+	return state, nil
+}
+
+// Start starts the unit. A unit that failed, or that was started too often of
+// late, gets a clean slate first: a router that fails over five times in ten
+// seconds must not be refused its services (StartLimitBurst).
+func (s *systemd) Start(ctx context.Context, name string) error {
+	return s.reach(ctx, name, Running, func(b *bus, u unit) (string, error) {
+		if err := u.startable(); err != nil {
+			return "", err
+		}
+		// It fails for a unit that is not loaded, which has nothing to reset.
+		if err := b.call(ctx, managerPath, managerIface+".ResetFailedUnit", []any{u.ID}); errors.Is(err, errLost) {
+			return "", err
+		}
+		if u.waitsForRestart() {
+			// A start job would wait for the end of the pause.
+			return b.job(ctx, "RestartUnit", u.ID)
+		}
+		return b.job(ctx, "StartUnit", u.ID)
+	})
+}
+
+// Stop stops the unit, or cancels its queued start.
+func (s *systemd) Stop(ctx context.Context, name string) error {
+	return s.reach(ctx, name, Stopped, func(b *bus, u unit) (string, error) {
+		return b.job(ctx, "StopUnit", u.ID)
+	})
+}
+
+// reach runs act unless the unit is as wanted, and then looks whether it is. A
+// connection lost meanwhile says nothing about the outcome, so then it begins
+// anew: jobs survive a daemon-reexec, and a second request joins the first.
+func (s *systemd) reach(ctx context.Context, name string, want State, act func(*bus, unit) (string, error)) error {
+	for {
+		u, err := s.find(ctx, name)
+		if err != nil || u.state() == want {
+			return err
+		}
+		b, err := s.connected(ctx)
+		if err != nil {
+			return err
+		}
+		result, err := act(b, u)
+		if errors.Is(err, errLost) {
+			if err := breath(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return explain(u.ID, err)
+		}
+		if u, err = s.find(ctx, name); err != nil || u.state() == want {
+			return err
+		}
+		return s.failure(ctx, u, result)
+	}
+}
+
+// failure describes a unit that is not as wanted although its job has ended.
+func (s *systemd) failure(ctx context.Context, u unit, result string) error {
+	if result == "canceled" {
+		return fmt.Errorf("%s is %s (%s): somebody else's request replaced ours", u.ID, u.ActiveState, u.SubState)
+	}
+	why := ""
+	if b, err := s.connected(ctx); err == nil {
+		var v dbus.Variant
+		get := func(iface, property string) any {
+			v = dbus.Variant{}
+			_ = b.call(ctx, u.Path, "org.freedesktop.DBus.Properties.Get", []any{iface, property}, &v)
+			return v.Value()
+		}
+		if met, ok := get(unitIface, "ConditionResult").(bool); ok && !met && result == "done" {
+			why = ", a condition of the unit is not met"
+		} else if r, ok := get(serviceIface, "Result").(string); ok && r != "success" {
+			why = ", " + r
+			if status, ok := get(serviceIface, "ExecMainStatus").(int32); ok && r == "exit-code" {
+				why += fmt.Sprintf(" %d", status)
+			}
+		}
+	}
+	return fmt.Errorf("%s is %s (%s%s), its job ended as %q: see `journalctl -u %s`",
+		u.ID, u.ActiveState, u.SubState, why, result, u.ID)
+}
+
+// explain puts the unit's name and, for the errors that people meet, advice to
+// what systemd answered.
+func explain(id string, err error) error {
+	var answer dbus.Error
+	if errors.As(err, &answer) {
+		switch answer.Name {
+		case "org.freedesktop.systemd1.NoSuchUnit":
+			return notInstalled(id)
+		case "org.freedesktop.systemd1.UnitMasked":
+			return unit{ID: id, LoadState: "masked"}.startable()
+		case "org.freedesktop.DBus.Error.AccessDenied", "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired":
+			return fmt.Errorf("systemd does not let us manage %s (wanfail runs as uid %d): %w", id, os.Geteuid(), err)
+		}
+	}
+	return fmt.Errorf("%s: %w", id, err)
+}
+
+// find asks for one unit, which loads it if need be.
+func (s *systemd) find(ctx context.Context, name string) (unit, error) {
+	id, err := unitName(name)
+	if err != nil {
+		return unit{}, err
+	}
+	for {
+		b, err := s.connected(ctx)
+		if err != nil {
+			return unit{}, err
+		}
+		units, err := b.units(ctx, id)
+		switch {
+		case errors.Is(err, errLost):
+			if err := breath(ctx); err != nil {
+				return unit{}, err
+			}
+			continue
+		case err != nil:
+			return unit{}, explain(id, err)
+		case len(units) != 1:
+			return unit{}, fmt.Errorf("%s is not a name that systemd takes", id)
+		}
+		return units[0], nil
+	}
+}
+
+// breath keeps a systemd that drops every connection from keeping us busy.
+func breath(ctx context.Context) error {
+	select {
+	case <-time.After(10 * time.Millisecond):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (b *bus) units(ctx context.Context, ids ...string) (units []unit, err error) {
+	err = b.call(ctx, managerPath, managerIface+".ListUnitsByNames", []any{ids}, &units)
+	return units, err
+}
+
+// reconnectLimit is how long systemd may be out of reach before that is an error.
+// A daemon-reexec takes well under a second.
+const reconnectLimit = 5 * time.Second
+
+// connected returns a connection that works, as far as is known.
+func (s *systemd) connected(ctx context.Context) (*bus, error) {
+	select {
+	case s.dialing <- struct{}{}:
+		defer func() { <-s.dialing }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	s.mu.Lock()
+	b, closed := s.bus, s.closed
+	s.mu.Unlock()
+	if closed {
+		return nil, errClosed
+	}
+	if b != nil && !b.lost() {
+		return b, nil
+	}
+	start := time.Now()
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+		b, err := dialBus(ctx, s.socket, s.signal)
+		if err == nil {
+			return s.adopt(b)
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		err = fmt.Errorf("reach systemd: %w", err)
+		// While it executes itself anew there is no socket, or one without a reader.
+		passing := errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNRESET)
+		if !passing || time.Since(start) > reconnectLimit {
+			return nil, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+	}
+}
+
+func (s *systemd) adopt(b *bus) (*bus, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		b.close()
+		return nil, errClosed
+	}
+	s.bus = b
+	return b, nil
+}
