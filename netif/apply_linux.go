@@ -185,7 +185,7 @@ func (a *applying) evict(parent *link, cause error) error {
 		return errors.Join(cause, err)
 	}
 	for _, t := range twins {
-		if !t.marked() {
+		if !t.owned(want.MAC) {
 			return fmt.Errorf("set up %s: MAC %s on %s: %w by %s; give that another MAC or remove it", want.Name, want.MAC, want.Parent, ErrTwin, t.describe())
 		}
 	}
@@ -196,7 +196,7 @@ func (a *applying) evict(parent *link, cause error) error {
 		if _, err := a.deleteLink(a.ctx, &t); a.did(err, "delete link") != nil {
 			return err
 		}
-		a.log.Warn("deleted a link of ours that held the MAC under another name", "link", t.name, "mac", want.MAC)
+		a.log.Warn("deleted a link of ours that held the MAC under another name", "link", t.name, "mac", want.MAC.String())
 	}
 	return nil
 }

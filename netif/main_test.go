@@ -204,3 +204,5 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 }
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }

@@ -43,15 +43,23 @@ func (m *Manager) Mute(ctx context.Context, want Link) error {
 	return m.muteLink(ctx, &l, start)
 }
 
-// muteRenamed mutes links of ours that hold the MAC under another name.
+// muteRenamed mutes links of ours that hold the MAC on the parent under another
+// name.
 func (m *Manager) muteRenamed(ctx context.Context, want Link) error {
-	links, err := m.nl.listLinks(macvlanKind)
+	parent, err := m.nl.getLink(want.Parent)
+	if errors.Is(err, ErrNoLink) { // macvlans go with their parent
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	links, err := m.nl.findTwins(want.Name, &parent, want.MAC)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, l := range links {
-		if l.marked() && l.hasMAC(want.MAC) {
+		if l.owned(want.MAC) {
 			errs = append(errs, m.muteLink(ctx, &l, time.Now()))
 		}
 	}

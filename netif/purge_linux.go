@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Purge deletes the link, and any other link of ours that has its MAC (a
-// renamed one, one of an earlier name). It reports whether it deleted any; none
-// to delete is no error.
+// Purge deletes the link, and any other link of ours that has its MAC on the
+// same parent (a renamed one, one of an earlier name). It reports whether it
+// deleted any; none to delete is no error.
 //
 // A foreign link is never deleted. One that has the name is ErrForeign, one
 // that has the MAC on the same parent ErrTwin: it can speak in our stead, and
@@ -39,9 +39,9 @@ func (m *Manager) Purge(ctx context.Context, want Link) (bool, error) {
 	)
 	for _, l := range links {
 		named = named || l.name == want.Name
+		twin := l.hasMAC(want.MAC) && l.parent == lower
 		switch {
-		case l.marked() && (l.name == want.Name || l.hasMAC(want.MAC)),
-			l.owned(want.MAC):
+		case l.owned(want.MAC) && (l.name == want.Name || twin):
 			ok, err := m.deleteLink(ctx, &l)
 			if ok {
 				deleted = append(deleted, l.name)
@@ -49,7 +49,7 @@ func (m *Manager) Purge(ctx context.Context, want Link) (bool, error) {
 			errs = append(errs, err)
 		case l.name == want.Name:
 			errs = append(errs, m.foreignError(&l, "purge "+want.Name))
-		case l.hasMAC(want.MAC) && l.parent == lower:
+		case twin:
 			errs = append(errs, fmt.Errorf("purge %s: MAC %s on %s: %w by %s; give that another MAC or remove it",
 				want.Name, want.MAC, want.Parent, ErrTwin, l.describe()))
 		}
@@ -70,7 +70,7 @@ func (m *Manager) Purge(ctx context.Context, want Link) (bool, error) {
 }
 
 // Orphans lists the links that carry our mark but belong to none of configured,
-// neither by name nor by MAC: those of a WAN that is no longer configured. Each
+// neither by name nor by parent and MAC: those of a WAN that is no longer configured. Each
 // can be passed to Mute and Purge.
 func (m *Manager) Orphans(_ context.Context, configured []Link) ([]Link, error) {
 	links, err := m.nl.listLinks("")
@@ -83,7 +83,9 @@ func (m *Manager) Orphans(_ context.Context, configured []Link) ([]Link, error) 
 	}
 	var orphans []Link
 	for _, l := range links {
-		known := slices.ContainsFunc(configured, func(c Link) bool { return l.name == c.Name || l.hasMAC(c.MAC) })
+		known := slices.ContainsFunc(configured, func(c Link) bool {
+			return l.name == c.Name || l.hasMAC(c.MAC) && names[l.parent] == c.Parent
+		})
 		if l.marked() && !known {
 			orphans = append(orphans, Link{Name: l.name, Parent: names[l.parent], MAC: []byte(l.mac), MTU: l.mtu})
 		}
