@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,7 +22,8 @@ type daemons struct {
 	log     *slog.Logger
 	report  func(served) // must not block
 
-	wake chan struct{}
+	wake   chan struct{}
+	phases []hooks.Phase // of the order at hand; belongs to run
 
 	mu    sync.Mutex
 	want  target
@@ -70,9 +72,7 @@ func (d *daemons) obey(t target) {
 
 // poke asks for a check now, and a watchful eye for a while.
 func (d *daemons) poke() {
-	d.mu.Lock()
-	d.alert = time.Now()
-	d.mu.Unlock()
+	d.watchOut()
 	d.nudge()
 }
 
@@ -148,28 +148,38 @@ func (d *daemons) interval() time.Duration {
 
 // tell reports a pass; first: of this order.
 func (d *daemons) tell(t target, given, start time.Time, results []services.Result, first bool) {
+	verb := "stop "
+	if t.up {
+		verb = "start "
+	}
+	if first {
+		d.phases = nil
+	}
 	s := served{epoch: t.epoch, settled: true}
 	for _, r := range results {
 		line := hooks.Service{Name: r.Name, Backend: d.manager.Backend(), Running: t.up == (r.Err == nil)}
-		verb := "stop "
-		if t.up {
-			verb = "start "
-		}
 		if r.Err != nil {
 			line.Error = r.Err.Error()
 			s.problems = append(s.problems, verb+r.Name+": "+line.Error)
 		}
-		if r.Changed || r.Err != nil {
-			s.phases = append(s.phases, hooks.Phase{
+		if first && (r.Changed || r.Err != nil) {
+			d.phases = append(d.phases, hooks.Phase{
 				Name: verb + r.Name, Took: r.Took, At: start.Sub(given) + r.Took, Error: line.Error,
 			})
 		}
 		if r.Changed && !first {
-			d.log.Warn("service was not as its role wants", "service", r.Name, "did", verb)
-			d.poke()
+			d.log.Warn("service was not as its role wants", "service", r.Name, "did", strings.TrimSpace(verb))
+			d.watchOut()
 		}
 		s.services = append(s.services, line)
 	}
-	slices.SortFunc(s.phases, func(a, b hooks.Phase) int { return int(a.At - b.At) })
+	s.phases = slices.Clone(d.phases)
 	d.report(s)
+}
+
+// watchOut asks for a watchful eye for a while.
+func (d *daemons) watchOut() {
+	d.mu.Lock()
+	d.alert = time.Now()
+	d.mu.Unlock()
 }

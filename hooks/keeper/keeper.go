@@ -19,7 +19,6 @@ import (
 // network is what a keeper needs of package netif.
 type network interface {
 	kernel
-	Observe(ctx context.Context, l netif.Link) (netif.Observed, error)
 	PurgeOrphans(ctx context.Context, configured []netif.Link) ([]string, error)
 	EnsureBackupDefault(ctx context.Context, gateway netip.Addr, metric int) (bool, error)
 	RemoveBackupDefault(ctx context.Context) (bool, error)

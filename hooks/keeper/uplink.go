@@ -21,6 +21,7 @@ type kernel interface {
 	Apply(ctx context.Context, d netif.Desired) (netif.Changes, error)
 	Mute(ctx context.Context, l netif.Link) error
 	Purge(ctx context.Context, l netif.Link) (bool, error)
+	Observe(ctx context.Context, l netif.Link) (netif.Observed, error)
 	speaker
 }
 
@@ -168,8 +169,8 @@ func (u *uplink) run(ctx context.Context) {
 			u.learn(ctx, up)
 		case <-u.waiting():
 			u.advance(ctx)
-		case ev := <-u.events:
-			u.look(ctx, ev)
+		case <-u.events:
+			u.look(ctx)
 		case <-u.heal.C:
 			u.heal.stop()
 			u.restore(ctx)
@@ -280,30 +281,21 @@ func (u *uplink) listen(ctx context.Context) {
 
 // learn takes an update of the DHCP client.
 func (u *uplink) learn(ctx context.Context, up dhcp.Update) {
-	if up.Diagnosis != u.update.Diagnosis && up.Diagnosis != dhcp.OK {
-		u.log.Warn("no answer as it should be", "diagnosis", up.Diagnosis.String(), "advice", up.Diagnosis.Text())
-	}
 	u.update = up
 	if up.Lease == u.lease {
 		return
 	}
-	old := u.lease
 	u.lease = up.Lease
 	if up.Lease == nil {
 		u.publish.withdraw()
 		u.advance(ctx)
-		u.log.Warn("lease lost: address and routes are removed", "address", old.Prefix, "diagnosis", up.Diagnosis)
 		return
 	}
 	if !u.noted("lease") {
 		u.phase("lease", fmt.Sprintf("%s from %s", up.Lease.Prefix, up.Lease.Server), u.since, nil)
 	}
-	changes := u.advance(ctx)
+	u.advance(ctx)
 	u.publish.publish(up.Lease)
-	if old == nil || !changes.None() {
-		u.log.Info("lease", "address", up.Lease.Prefix, "gateway", up.Lease.Gateway, "server", up.Lease.Server,
-			"seconds", int(up.Lease.TTL.Seconds()), "state", up.State)
-	}
 }
 
 // demote silences the WAN first and deletes it later.
@@ -320,14 +312,15 @@ func (u *uplink) demote(ctx context.Context) {
 	u.lease, u.held, u.muted = nil, false, u.made
 	u.update = dhcp.Update{}
 	u.publish.withdraw()
-	if err != nil || !u.made || u.now.linger == 0 {
-		// What cannot be muted must not stay.
-		u.remove(ctx)
-	} else {
+	u.phase("silent", u.wan.Name, start, err)
+	if err == nil && u.made && u.now.linger > 0 {
 		u.silent = true
 		u.gone.set(u.now.linger)
+		return
 	}
-	u.phase("silent", u.wan.Name, start, u.err)
+	start = time.Now()
+	u.remove(ctx) // what cannot be muted must not stay
+	u.phase("deleted", u.wan.Name, start, u.err)
 }
 
 // hush ends everything of this process that could send with the shared MAC, and
@@ -367,17 +360,19 @@ func (u *uplink) remove(ctx context.Context) {
 }
 
 // look reads the kernel again after an event there.
-func (u *uplink) look(ctx context.Context, ev netif.Event) {
+func (u *uplink) look(ctx context.Context) {
 	// Whatever else waits is covered by the same look.
 	for more := true; more; {
-		if u.exchange != nil && ev.Kind == netif.LinkChanged && ev.Name == u.wan.Name {
-			u.exchange.client.Carrier(ev.Carrier)
-		}
 		select {
-		case ev = <-u.events:
+		case <-u.events:
 		default:
 			more = false
 		}
+	}
+	if u.exchange != nil {
+		// What an event says may be over by now: ask.
+		o, err := u.kernel.Observe(ctx, link(u.wan))
+		u.exchange.client.Carrier(err == nil && o.Up && o.Carrier)
 	}
 	if u.started && !u.heal.running && !u.gone.running {
 		u.restore(ctx)

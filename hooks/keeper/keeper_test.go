@@ -1,0 +1,672 @@
+package keeper_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"go.uber.org/goleak"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/keeper"
+	"github.com/wanfail/wanfail/lab/nstest"
+	"github.com/wanfail/wanfail/netif"
+)
+
+func TestMain(m *testing.M) { nstest.Main(m) }
+
+const (
+	wanName = "wan"
+	port    = "eth2"
+	mac     = "02:68:71:2e:62:67"
+)
+
+// world is a router's side of a WAN with a real ISP behind it.
+type world struct {
+	t        *testing.T
+	isp      *nstest.NS
+	dir      string
+	services *fakeServices
+	network  *netif.Manager
+	log      *slog.Logger
+	seq      int
+}
+
+// newWorld connects eth2 with an ISP whose dnsmasq leases 100.64.10.100 to .120.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := newLine(t)
+	root := nstest.Image(t)
+	w.isp.Daemon(t, root, "dnsmasq", "--keep-in-foreground", "--log-dhcp", "--log-facility=-", "--user=root",
+		"--conf-file=/dev/null", "--pid-file=", "--port=0", "--interface=isp0", "--no-ping",
+		"--dhcp-authoritative", "--dhcp-leasefile=/run/leases",
+		"--dhcp-range=100.64.10.100,100.64.10.120,255.255.255.0,3600", "--dhcp-option=3,100.64.10.1")
+	w.eventually("dnsmasq serves", 10*time.Second, func() bool {
+		var table []byte
+		w.isp.Do(t, func() (err error) {
+			table, err = os.ReadFile("/proc/thread-self/net/udp")
+			return err
+		})
+		return strings.Contains(string(table), ":0043 ") // port 67
+	})
+	return w
+}
+
+// newLine is a world without a DHCP server.
+func newLine(t *testing.T) *world {
+	t.Helper()
+	// Registered first, so that it looks when everything else has been cleaned up.
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	w := &world{
+		t: t, isp: nstest.New(t), dir: t.TempDir(), services: newFakeServices(),
+		log: slog.New(slog.NewTextHandler(&testLog{t: t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	w.isp.Veth(t, port, "isp0")
+	w.isp.Do(t, func() error {
+		l, err := netlink.LinkByName("isp0")
+		if err != nil {
+			return err
+		}
+		a, err := netlink.ParseAddr("100.64.10.1/24")
+		if err != nil {
+			return err
+		}
+		return netlink.AddrAdd(l, a)
+	})
+	var err error
+	if w.network, err = netif.New(w.log); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, l := range w.links() {
+			_ = netlink.LinkDel(l)
+		}
+		_ = w.network.Close()
+	})
+	return w
+}
+
+// testLog keeps what is logged, for failed tests, and ignores what comes after
+// the end of the test.
+type testLog struct {
+	t    *testing.T
+	mu   sync.Mutex
+	over bool
+}
+
+func (l *testLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.over {
+		l.t.Log(strings.TrimSpace(string(p)))
+	}
+	return len(p), nil
+}
+
+func (w *world) options() keeper.Options {
+	hw, _ := config.Load(w.config())
+	return keeper.Options{
+		Config: hw, RunDir: w.dir, Version: "test", Log: w.log,
+		Network: w.network, Services: w.services, Ready: func() {},
+	}
+}
+
+func (w *world) config() string {
+	path := filepath.Join(w.dir, "wanfail.conf")
+	text := fmt.Sprintf("config wanfail\n list service dnsmasq\n list service miniupnpd\nconfig wan %s\n option parent %s\n option macaddr %s\n", wanName, port, mac)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+	return path
+}
+
+// keeper runs one until stop is called.
+func (w *world) keeper(change ...func(*keeper.Options)) (stop func()) {
+	w.t.Helper()
+	o := w.options()
+	ready := make(chan struct{})
+	o.Ready = func() { close(ready) }
+	for _, f := range change {
+		f(&o)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- keeper.New(o).Run(ctx) }()
+	select {
+	case <-ready:
+	case err := <-done:
+		cancel()
+		w.t.Fatalf("keeper ended: %v", err)
+	case <-time.After(10 * time.Second):
+		w.t.Fatal("keeper is not ready after 10 s")
+	}
+	stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				w.t.Errorf("keeper: %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			w.t.Error("keeper does not stop")
+		}
+	})
+	w.t.Cleanup(stop)
+	return stop
+}
+
+// intent is a wish that is newer than all before.
+func (w *world) intent(role hooks.Role) hooks.Intent {
+	w.seq++
+	return hooks.Intent{
+		Role: role, State: strings.ToUpper(role.String()), At: time.Now(),
+		Token: hooks.Token{Ticks: 1000 + uint64(w.seq), PID: 1},
+	}
+}
+
+func (w *world) hook() hooks.Hook {
+	return hooks.Hook{
+		Starter: hooks.Starter{RunDir: w.dir},
+		Check:   func() error { return nil },
+		Alone: func(ctx context.Context, finish bool) hooks.Answer {
+			return keeper.Alone(ctx, w.options(), finish)
+		},
+	}
+}
+
+// say carries a wish as a hook does.
+func (w *world) say(i hooks.Intent, wait time.Duration) hooks.Answer {
+	w.t.Helper()
+	a, err := w.hook().Say(w.t.Context(), hooks.OpSettle, i, wait)
+	if err != nil {
+		w.t.Fatalf("%s: %v", i.Role, err)
+	}
+	return a
+}
+
+// become is say for a wish that must be met.
+func (w *world) become(role hooks.Role) hooks.Answer {
+	w.t.Helper()
+	a := w.say(w.intent(role), 10*time.Second)
+	if a.Outcome != hooks.Reached {
+		w.t.Fatalf("%s: %+v", role, a)
+	}
+	return a
+}
+
+func (w *world) status() hooks.Report {
+	w.t.Helper()
+	conn, err := hooks.Dial(w.t.Context(), w.dir)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer conn.Close()
+	var r hooks.Report
+	if err := conn.Ask(w.t.Context(), hooks.Request{Op: hooks.OpStatus}, &r); err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+func (w *world) links() (macvlans []netlink.Link) {
+	all, err := netlink.LinkList()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, l := range all {
+		if l.Type() == "macvlan" {
+			macvlans = append(macvlans, l)
+		}
+	}
+	return macvlans
+}
+
+// holds reports whether the kernel has the WAN up: link, address, default route.
+func (w *world) holds() (link netlink.Link, addr string, ok bool) {
+	link, err := netlink.LinkByName(wanName)
+	if err != nil {
+		return nil, "", false
+	}
+	addrs, _ := netlink.AddrList(link, netlink.FAMILY_V4)
+	if len(addrs) != 1 {
+		return link, "", false
+	}
+	routes, _ := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: link.Attrs().Index}, netlink.RT_FILTER_OIF)
+	isDefault := func(r netlink.Route) bool {
+		return r.Gw.String() == "100.64.10.1" && (r.Dst == nil || r.Dst.String() == "0.0.0.0/0")
+	}
+	return link, addrs[0].IPNet.String(), slices.ContainsFunc(routes, isDefault)
+}
+
+// eventually waits until cond holds.
+func (w *world) eventually(what string, limit time.Duration, cond func() bool) {
+	w.t.Helper()
+	deadline := time.Now().Add(limit)
+	for !cond() {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("not within %v: %s", limit, what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// fakeServices are services that can be slow, broken, or started by others.
+type fakeServices struct {
+	mu      sync.Mutex
+	running map[string]int // service to its "process id"
+	delay   time.Duration
+	fail    map[string]error
+	pids    int
+}
+
+func newFakeServices() *fakeServices {
+	return &fakeServices{running: map[string]int{}, fail: map[string]error{}}
+}
+
+func (*fakeServices) Backend() string                                 { return "fake" }
+func (*fakeServices) Close() error                                    { return nil }
+func (*fakeServices) Installed(context.Context, string) (bool, error) { return true, nil }
+
+func (f *fakeServices) Running(_ context.Context, name string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.running[name] != 0, nil
+}
+
+func (f *fakeServices) Start(ctx context.Context, name string) error {
+	f.mu.Lock()
+	err, delay := f.fail[name], f.delay
+	f.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-time.After(delay):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pids++
+	f.running[name] = f.pids
+	return nil
+}
+
+func (f *fakeServices) Stop(_ context.Context, name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.running, name)
+	return nil
+}
+
+func (f *fakeServices) pid(name string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.running[name]
+}
+
+func TestPrimaryAndBack(t *testing.T) {
+	w := newWorld(t)
+	w.keeper()
+	a := w.become(hooks.Primary)
+	_, addr, ok := w.holds()
+	if !ok || !netip.MustParsePrefix("100.64.10.0/24").Contains(netip.MustParsePrefix(addr).Addr()) {
+		t.Fatalf("address %q, complete %v", addr, ok)
+	}
+	if w.services.pid("dnsmasq") == 0 || w.services.pid("miniupnpd") == 0 {
+		t.Error("services are not up")
+	}
+	var names []string
+	for _, p := range a.Phases {
+		names = append(names, p.Name)
+	}
+	for _, want := range []string{"macvlan", "lease", "address", "start dnsmasq"} {
+		if !slices.Contains(names, want) {
+			t.Errorf("phases %q lack %q", names, want)
+		}
+	}
+	r := w.status()
+	if r.Role != hooks.Primary || len(r.WANs) != 1 || r.WANs[0].State != "bound" || r.WANs[0].Address.String() != addr ||
+		r.WANs[0].Gateway.String() != "100.64.10.1" || r.WANs[0].LeaseSeconds < 3500 {
+		t.Errorf("status %+v", r)
+	}
+
+	again := w.become(hooks.Primary)
+	if !again.Already || len(again.Phases) != 0 {
+		t.Errorf("the same role again: %+v", again)
+	}
+
+	w.become(hooks.Backup)
+	if len(w.links()) != 0 || w.services.pid("dnsmasq") != 0 {
+		t.Errorf("backup has links %v", w.links())
+	}
+	if r := w.status(); r.Role != hooks.Backup || r.WANs[0].State != "down" || len(r.Transitions) < 3 {
+		t.Errorf("status %+v", r)
+	}
+
+	// The second time the lease is remembered.
+	w.become(hooks.Primary)
+	if _, second, _ := w.holds(); second != addr {
+		t.Errorf("address %s, before %s", second, addr)
+	}
+}
+
+// The keeper goes and comes: nothing changes in the kernel.
+func TestRestartIsNotFelt(t *testing.T) {
+	w := newWorld(t)
+	stop := w.keeper()
+	w.become(hooks.Primary)
+	link, addr, _ := w.holds()
+	pid := w.services.pid("dnsmasq")
+	stop()
+	if _, now, ok := w.holds(); !ok || now != addr {
+		t.Fatal("the WAN went with the keeper")
+	}
+	changes := w.monitor()
+	w.keeper()
+	w.eventually("bound again", 5*time.Second, func() bool { return w.status().WANs[0].State == "bound" })
+	if now, nowAddr, ok := w.holds(); !ok || nowAddr != addr || now.Attrs().Index != link.Attrs().Index {
+		t.Errorf("the WAN is another one: %s", nowAddr)
+	}
+	if w.services.pid("dnsmasq") != pid {
+		t.Error("dnsmasq was restarted")
+	}
+	if got := changes(); len(got) != 0 {
+		t.Errorf("the kernel was changed: %v", got)
+	}
+}
+
+// monitor counts changes of links, addresses and routes until it is asked.
+func (w *world) monitor() (changes func() []string) {
+	w.t.Helper()
+	addrs, links, routes, done := make(chan netlink.AddrUpdate, 64), make(chan netlink.LinkUpdate, 64), make(chan netlink.RouteUpdate, 64), make(chan struct{})
+	err := errors.Join(netlink.AddrSubscribe(addrs, done), netlink.LinkSubscribe(links, done), netlink.RouteSubscribe(routes, done))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var got []string
+	end := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case a := <-addrs:
+				got = append(got, fmt.Sprintf("address %v new=%v", a.LinkAddress.String(), a.NewAddr))
+			case l := <-links:
+				got = append(got, fmt.Sprintf("link %v %v", l.Attrs().Name, l.Header.Type))
+			case r := <-routes:
+				got = append(got, fmt.Sprintf("route %v %v", r.Route, r.Type))
+			case <-end:
+				return
+			}
+		}
+	})
+	return func() []string {
+		time.Sleep(50 * time.Millisecond) // netlink delivers asynchronously; there is no event for "nothing"
+		close(end)
+		wg.Wait()
+		close(done)
+		return got
+	}
+}
+
+func TestIdempotent(t *testing.T) {
+	w := newWorld(t)
+	w.keeper()
+	w.become(hooks.Primary)
+	pid := w.services.pid("dnsmasq")
+	changes := w.monitor()
+	for range 100 {
+		if a := w.become(hooks.Primary); !a.Already {
+			t.Fatalf("%+v", a)
+		}
+	}
+	if got := changes(); len(got) != 0 {
+		t.Errorf("100 repetitions changed the kernel: %v", got)
+	}
+	if w.services.pid("dnsmasq") != pid {
+		t.Error("dnsmasq was restarted")
+	}
+}
+
+func TestHeals(t *testing.T) {
+	w := newWorld(t)
+	w.keeper()
+	w.become(hooks.Primary)
+	_, addr, _ := w.holds()
+	healed := func() bool { _, now, ok := w.holds(); return ok && now == addr }
+	for name, harm := range map[string]func() error{
+		"link deleted": func() error { return netlink.LinkDel(w.links()[0]) },
+		"address removed": func() error {
+			a, err := netlink.ParseAddr(addr)
+			if err != nil {
+				return err
+			}
+			return netlink.AddrDel(w.links()[0], a)
+		},
+		"route removed": func() error {
+			return netlink.RouteDel(&netlink.Route{LinkIndex: w.links()[0].Attrs().Index, Gw: netip.MustParseAddr("100.64.10.1").AsSlice(), Protocol: netif.Protocol})
+		},
+		"link down": func() error { return netlink.LinkSetDown(w.links()[0]) },
+	} {
+		if err := harm(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		w.eventually("healed after: "+name, 10*time.Second, healed)
+	}
+}
+
+func TestParentGoesAndComesBack(t *testing.T) {
+	w := newWorld(t)
+	w.keeper()
+	w.become(hooks.Primary)
+	_, addr, _ := w.holds()
+	parent, err := netlink.LinkByName(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkDel(parent); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the missing parent is reported", 5*time.Second, func() bool { return w.status().WANs[0].Error != "" })
+	w.isp.Veth(t, port, "isp0")
+	w.isp.Do(t, func() error {
+		l, err := netlink.LinkByName("isp0")
+		if err != nil {
+			return err
+		}
+		a, _ := netlink.ParseAddr("100.64.10.1/24")
+		return netlink.AddrAdd(l, a)
+	})
+	w.eventually("up again on the new parent", 15*time.Second, func() bool { _, now, ok := w.holds(); return ok && now == addr })
+}
+
+// keepalived dies without a word.
+func TestDeadMan(t *testing.T) {
+	w := newWorld(t)
+	w.keeper()
+	p, kill := w.process()
+	i := w.intent(hooks.Primary)
+	i.Owner = p
+	if a := w.say(i, 10*time.Second); a.Outcome != hooks.Reached {
+		t.Fatalf("%+v", a)
+	}
+	kill()
+	w.eventually("backup after keepalived's death", 100*time.Millisecond*slow, func() bool { return len(w.links()) == 0 })
+	if r := w.status(); r.Role != hooks.Backup || !strings.Contains(r.By, "gone without a word") {
+		t.Errorf("status %+v", r)
+	}
+	// What a dead keepalived once said does not count for the next keeper either.
+	i = w.intent(hooks.Primary)
+	i.Owner = p
+	if a := w.say(i, 5*time.Second); a.Outcome != hooks.Degraded || len(w.links()) != 0 {
+		t.Errorf("a wish of the dead: %+v", a)
+	}
+}
+
+// A service that takes its time does not hold up a newer role.
+func TestLatestWinsOverSlowService(t *testing.T) {
+	w := newWorld(t)
+	w.services.delay = time.Minute
+	w.keeper()
+	first := make(chan hooks.Answer, 1)
+	i := w.intent(hooks.Primary)
+	go func() {
+		a, err := w.hook().Say(context.Background(), hooks.OpSettle, i, 30*time.Second)
+		if err != nil {
+			t.Error(err)
+		}
+		first <- a
+	}()
+	w.eventually("address", 5*time.Second, func() bool { _, _, ok := w.holds(); return ok })
+	start := time.Now()
+	w.become(hooks.Backup)
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("backup took %v", took)
+	}
+	if a := <-first; a.Outcome != hooks.Superseded || a.Role != hooks.Backup {
+		t.Errorf("the older hook was told %+v", a)
+	}
+}
+
+func TestNoServer(t *testing.T) {
+	w := newLine(t)
+	w.keeper()
+	a := w.say(w.intent(hooks.Primary), 300*time.Millisecond)
+	if a.Outcome != hooks.Degraded || !strings.Contains(strings.Join(a.Problems, "\n"), "no lease yet") {
+		t.Errorf("%+v", a)
+	}
+	if w.services.pid("dnsmasq") == 0 {
+		t.Error("a WAN without a lease held up the services")
+	}
+	w.become(hooks.Backup)
+}
+
+func TestServiceFails(t *testing.T) {
+	w := newWorld(t)
+	w.services.fail["miniupnpd"] = errors.New("no such binary")
+	w.keeper()
+	a := w.say(w.intent(hooks.Primary), 10*time.Second)
+	if a.Outcome != hooks.Degraded || !strings.Contains(strings.Join(a.Problems, "\n"), "miniupnpd: no such binary") {
+		t.Errorf("%+v", a)
+	}
+	if _, _, ok := w.holds(); !ok {
+		t.Error("a failing service held up the WAN")
+	}
+}
+
+// While backup, services that the platform starts are stopped again, and links
+// with our mark are removed; links of others stay.
+func TestEnforcesBackup(t *testing.T) {
+	w := newWorld(t)
+	w.keeper()
+	w.become(hooks.Primary)
+	w.become(hooks.Backup)
+	if err := w.services.Start(t.Context(), "dnsmasq"); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("dnsmasq is stopped again", 5*time.Second, func() bool { return w.services.pid("dnsmasq") == 0 })
+
+	parent, err := netlink.LinkByName(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := &netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: wanName, ParentIndex: parent.Attrs().Index}, Mode: netlink.MACVLAN_MODE_BRIDGE}
+	if err := netlink.LinkAdd(foreign); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the foreign link is reported", 5*time.Second, func() bool { return w.status().WANs[0].Error != "" })
+	if _, err := netlink.LinkByName(wanName); err != nil {
+		t.Error("a link that is not wanfail's was removed")
+	}
+	if err := netlink.LinkDel(foreign); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the report is withdrawn", 5*time.Second, func() bool { return w.status().WANs[0].Error == "" })
+}
+
+// With no keeper at all, backup works.
+func TestBackupAlone(t *testing.T) {
+	w := newWorld(t)
+	stop := w.keeper()
+	w.become(hooks.Primary)
+	stop()
+	a := w.become(hooks.Backup)
+	if len(w.links()) != 0 || w.services.pid("dnsmasq") != 0 {
+		t.Errorf("left %v after %+v", w.links(), a)
+	}
+}
+
+// The record cannot be written, but the router becomes backup, with and without
+// a keeper.
+func TestBackupWithoutARecord(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		t.Run(fmt.Sprintf("alone=%v", alone), func(t *testing.T) {
+			w := newWorld(t)
+			stop := w.keeper()
+			w.become(hooks.Primary)
+			if alone {
+				stop()
+			}
+			// A directory in the place of the new record defeats the write, for root too.
+			if err := os.Mkdir(filepath.Join(w.dir, hooks.IntentFile+".new"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if alone {
+				if err := os.Remove(filepath.Join(w.dir, hooks.IntentFile)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a := w.say(w.intent(hooks.Backup), 5*time.Second)
+			if len(w.links()) != 0 {
+				t.Errorf("still there: %v", w.links())
+			}
+			if a.Outcome != hooks.Degraded || !strings.Contains(strings.Join(a.Problems, "\n"), "record intent") {
+				t.Errorf("%+v", a)
+			}
+		})
+	}
+}
+
+func TestCorruptRecordKeepsTheRole(t *testing.T) {
+	w := newWorld(t)
+	w.keeper()
+	w.become(hooks.Primary)
+	path := filepath.Join(w.dir, hooks.IntentFile)
+	if err := os.WriteFile(path+".x", []byte("garbage"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".x", path); err != nil {
+		t.Fatal(err)
+	}
+	store, err := hooks.OpenStore(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the record is whole again", 5*time.Second, func() bool {
+		is, err := store.Load()
+		return err == nil && len(is) == 1 && is[0].Role == hooks.Primary
+	})
+	if _, _, ok := w.holds(); !ok {
+		t.Error("a corrupt file took the WAN down")
+	}
+}
+
+func TestOnlyOneKeeper(t *testing.T) {
+	w := newLine(t)
+	w.keeper()
+	if err := keeper.New(w.options()).Run(t.Context()); !errors.Is(err, keeper.ErrRunning) {
+		t.Errorf("a second keeper: %v", err)
+	}
+}
