@@ -19,7 +19,7 @@ func TestAnnounce(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, "the end of its socket", func() bool {
-		s, err := os.ReadFile("/proc/net/packet")
+		s, err := os.ReadFile("/proc/thread-self/net/packet")
 		return err == nil && strings.Count(string(s), "\n") == 1
 	})
 	time.Sleep(settle)

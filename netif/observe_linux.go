@@ -141,7 +141,7 @@ func (m *Manager) observeParent(o *Observed, want Link, p *link) error {
 // multicastGroups lists the IPv4 groups joined on a device other than 224.0.0.1,
 // which is never reported.
 func multicastGroups(device string) ([]string, error) {
-	f, err := os.Open("/proc/net/igmp")
+	f, err := os.Open("/proc/thread-self/net/igmp")
 	if errors.Is(err, os.ErrNotExist) { // a kernel without multicast
 		return nil, nil
 	}

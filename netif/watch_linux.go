@@ -66,6 +66,15 @@ func (w *watcher) run(ctx context.Context, sock *nl.NetlinkSocket) {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, unix.ENOBUFS) {
+			// Reading on would not do: from the overflow until its queue is
+			// empty the socket is "congested" and loses messages without
+			// another error (net/netlink/af_netlink.c). A new one does not.
+			w.log.Warn("kernel events were lost, looking at everything anew")
+			if sock, err = subscribe(); err == nil {
+				continue
+			}
+		}
 		if time.Since(began) > watchRetryMax {
 			wait = watchRetryMin
 		}
@@ -98,12 +107,6 @@ func (w *watcher) follow(ctx context.Context, sock *nl.NetlinkSocket) error {
 	for {
 		msgs, from, err := sock.Receive()
 		switch {
-		case errors.Is(err, unix.ENOBUFS):
-			w.log.Warn("kernel events were lost, looking at everything anew")
-			if err := w.resync(ctx); err != nil {
-				return err
-			}
-			continue
 		case errors.Is(err, os.ErrClosed):
 			return ctx.Err()
 		case err != nil:
@@ -133,8 +136,9 @@ func (w *watcher) resync(ctx context.Context) error {
 	return nil
 }
 
-// emit hands an event over. While the consumer does not take it, the kernel's
-// buffer fills; when that overflows a Resync follows.
+// emit hands an event over; false means that ctx has ended. While the consumer
+// does not take it, the kernel's buffer fills; when that overflows a Resync
+// follows.
 func (w *watcher) emit(ctx context.Context, e Event) bool {
 	select {
 	case w.events <- e:
