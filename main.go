@@ -23,6 +23,7 @@ import (
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/journal"
 	"github.com/wanfail/wanfail/hooks/keeper"
+	"github.com/wanfail/wanfail/hooks/netifd"
 	"github.com/wanfail/wanfail/hooks/view"
 	"github.com/wanfail/wanfail/netif"
 	"github.com/wanfail/wanfail/services"
@@ -94,6 +95,7 @@ func app(stdout, stderr io.Writer) *cli.App {
 		Writer: stdout, ErrWriter: stderr,
 		ExitErrHandler: func(*cli.Context, error) {}, // run maps errors to exit codes
 		OnUsageError:   onUsage,
+		Before:         checkFlags,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "config", Value: config.DefaultPath(), Usage: "configuration `FILE`"},
 			&cli.StringFlag{Name: "run-dir", Value: defaultRunDir(), Usage: "`DIR` of state and socket, on a tmpfs"},
@@ -252,11 +254,11 @@ func say(c *cli.Context, op, scope, state string) error {
 	return nil
 }
 
-// report tells a person what was done, or the log what the keeper did not.
+// report tells a person what was done, if there is one, and the log what the
+// keeper did not.
 func report(c *cli.Context, log *slog.Logger, a hooks.Answer) {
-	if journal.IsTerminal(os.Stdout) || journal.IsTerminal(os.Stderr) {
+	if !journal.Discarded(os.Stdout) {
 		view.Answer(c.App.Writer, a)
-		return
 	}
 	switch a.Outcome {
 	case hooks.Superseded:
@@ -317,12 +319,15 @@ func assemble(c *cli.Context, log *slog.Logger) (o keeper.Options, stop func(), 
 		return o, stop, err
 	}
 	o.Services = m
+	if n := netifd.Detect(netif.Protocol); n != nil {
+		o.Publishers = append(o.Publishers, keeper.Netifd{Notifier: n})
+	}
 	return o, func() { _ = n.Close(); _ = m.Close() }, nil
 }
 
 // keep runs the keeper.
 func keep(c *cli.Context) error {
-	log := logger(c)
+	log := journal.New(level(c))
 	o, stop, err := assemble(c, log)
 	defer stop()
 	if err != nil {
@@ -368,12 +373,23 @@ func status(c *cli.Context) error {
 	return enc.Encode(r)
 }
 
-func logger(c *cli.Context) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
-		level = slog.LevelInfo
+// logger is for the short-lived commands, whose stderr belongs to a person;
+// the keeper's logs go where its supervisor reads them.
+func logger(c *cli.Context) *slog.Logger { return journal.Syslog(level(c)) }
+
+// level is valid: Before has checked it.
+func level(c *cli.Context) (l slog.Level) {
+	_ = l.UnmarshalText([]byte(c.String("log-level")))
+	return l
+}
+
+// checkFlags refuses values of global flags that no command could use.
+func checkFlags(c *cli.Context) error {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(c.String("log-level"))); err != nil {
+		return &usageError{fmt.Sprintf("--log-level %q: want debug, info, warn or error", c.String("log-level"))}
 	}
-	return journal.New(level)
+	return nil
 }
 
 // defaultRunDir is on a tmpfs on both platforms.

@@ -16,25 +16,63 @@ import (
 
 // New returns a logger that writes to stderr where a person or a supervisor
 // reads it (a terminal, or a pipe to the journal), and to syslog where nobody
-// does: keepalived gives its scripts /dev/null.
+// does: what keepalived starts has /dev/null there.
 func New(level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if os.Getenv("JOURNAL_STREAM") != "" {
 		options.ReplaceAttr = withoutTime // the journal has its own
 		return slog.New(slog.NewTextHandler(os.Stderr, options))
 	}
-	if !discarded(os.Stderr) {
+	if !Discarded(os.Stderr) {
 		return slog.New(slog.NewTextHandler(os.Stderr, options))
 	}
-	w, err := syslog.New(syslog.LOG_DAEMON|syslog.LOG_INFO, "wanfail")
-	if err != nil {
-		return slog.New(slog.NewTextHandler(os.Stderr, options)) // nowhere better
-	}
-	return slog.New(NewHandler(w, options))
+	return Syslog(level)
 }
 
-// discarded reports whether f is /dev/null or closed.
-func discarded(f *os.File) bool {
+// Syslog returns a logger that writes to syslog, which is the journal where
+// systemd runs, and to stderr where there is no syslog.
+func Syslog(level slog.Level) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	return slog.New(NewHandler(&lazy{}, options))
+}
+
+// lazy dials syslog with the first line: most short-lived commands log nothing.
+type lazy struct {
+	once sync.Once
+	out  Severities
+}
+
+func (l *lazy) writer() Severities {
+	l.once.Do(func() {
+		if w, err := syslog.New(syslog.LOG_DAEMON|syslog.LOG_INFO, "wanfail"); err == nil {
+			l.out = w
+		} else {
+			l.out = plain{os.Stderr}
+		}
+	})
+	return l.out
+}
+
+func (l *lazy) Debug(m string) error   { return l.writer().Debug(m) }
+func (l *lazy) Info(m string) error    { return l.writer().Info(m) }
+func (l *lazy) Warning(m string) error { return l.writer().Warning(m) }
+func (l *lazy) Err(m string) error     { return l.writer().Err(m) }
+
+// plain writes lines without a severity.
+type plain struct{ w io.Writer }
+
+func (p plain) Debug(m string) error   { return p.line(m) }
+func (p plain) Info(m string) error    { return p.line(m) }
+func (p plain) Warning(m string) error { return p.line(m) }
+func (p plain) Err(m string) error     { return p.line(m) }
+
+func (p plain) line(m string) error {
+	_, err := io.WriteString(p.w, m)
+	return err
+}
+
+// Discarded reports whether f is /dev/null or closed.
+func Discarded(f *os.File) bool {
 	var st, null unix.Stat_t
 	if unix.Fstat(int(f.Fd()), &st) != nil {
 		return true

@@ -22,6 +22,7 @@ import (
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/lab/nstest"
 	"github.com/wanfail/wanfail/netif"
+	"github.com/wanfail/wanfail/services"
 )
 
 func TestMain(m *testing.M) { nstest.Main(m) }
@@ -278,10 +279,13 @@ func (*fakeServices) Backend() string                                 { return "
 func (*fakeServices) Close() error                                    { return nil }
 func (*fakeServices) Installed(context.Context, string) (bool, error) { return true, nil }
 
-func (f *fakeServices) Running(_ context.Context, name string) (bool, error) {
+func (f *fakeServices) State(_ context.Context, name string) (services.State, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.running[name] != 0, nil
+	if f.running[name] != 0 {
+		return services.Running, nil
+	}
+	return services.Stopped, nil
 }
 
 func (f *fakeServices) Start(ctx context.Context, name string) error {

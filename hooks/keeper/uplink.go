@@ -25,13 +25,6 @@ type kernel interface {
 	speaker
 }
 
-// Publisher tells another part of the platform about a lease.
-type Publisher interface {
-	Publish(ctx context.Context, wan config.WAN, lease *dhcp.Lease) error
-	Withdraw(ctx context.Context, wan config.WAN) error
-	String() string
-}
-
 // order is what the loop wants of an uplink. The latest wins.
 type order struct {
 	epoch int
