@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 )
 
 // Config says who the client is and how it asks. Both routers need the same
@@ -51,8 +52,8 @@ const (
 	// ipUDP is what an IPv4 datagram adds to a DHCP message. Option 57 counts the
 	// message alone.
 	ipUDP = 20 + 8
-	// maxPriority is the highest SO_PRIORITY that needs no CAP_NET_ADMIN
-	// (socket(7)) is 6; VLAN egress maps use 7 as well.
+	// maxPriority bounds SO_PRIORITY to what 802.1p has. 7 needs CAP_NET_ADMIN
+	// (socket(7)).
 	maxPriority = 7
 )
 
@@ -85,6 +86,9 @@ func (c *Config) validate() error {
 	// One byte of option 77 is the length of its instance.
 	if len(c.UserClass) > 254 {
 		return fmt.Errorf("user class: %w", errTooLong)
+	}
+	if slices.Contains(c.Request, 0) || slices.Contains(c.Request, 255) {
+		return errors.New("request option 0 or 255: it is not an option")
 	}
 	if n := len(requested) + len(c.Request); n > 255 {
 		return fmt.Errorf("%d options to request are too many", n)

@@ -16,6 +16,7 @@ const (
 	OtherServer                        // another server offered another address
 	UnexpectedAddress                  // the address is outside Config.Expect
 	Refused                            // a server refuses with NAKs
+	Unusable                           // a server answers, but nothing it says can be used
 )
 
 var diagnoses = [...]struct{ code, text string }{
@@ -27,6 +28,7 @@ var diagnoses = [...]struct{ code, text string }{
 	OtherServer:       {"other-server", "another server on the link offers a different address: find out whose it is; on a WAN it is usually a router plugged in the wrong way round"},
 	UnexpectedAddress: {"unexpected-address", "the address is outside of what the configuration expects: the modem may answer itself while it has no uplink, or the line is another one"},
 	Refused:           {"refused", "the server refuses the request (NAK): the network was renumbered, or the operator does not accept this MAC or client identifier; the next attempts come at growing intervals"},
+	Unusable:          {"unusable", "a server answers, but its offer cannot be used; the log says why: look for a misconfigured server on the link or tell the operator"},
 }
 
 // String is the stable code for status output and tests of scripts.

@@ -34,6 +34,8 @@ type loop struct {
 	downs   int  // of Client.downs, seen so far
 	up      bool // Client.up as the machine knows it
 	warned  map[string]bool
+
+	troubled bool // the last attempt to send or receive failed
 }
 
 func (l *loop) run() {
@@ -82,11 +84,7 @@ func (l *loop) begin() evStart {
 		l.log.Warn("remembered lease is not usable", "file", l.cfg.LeaseFile, "error", err)
 	}
 	if m != nil {
-		e.server, e.wish = m.Lease.Server, m.Lease.Addr()
-		if m.thisBoot {
-			e.wish = netip.Addr{} // it is valid, or it is known not to be
-			e.lease = &m.Lease
-		}
+		e.lease, e.foreign = &m.Lease, !m.thisBoot
 	}
 	return e
 }
@@ -127,11 +125,12 @@ func (l *loop) send(s step) error {
 	err := l.transmit(s)
 	if err != nil {
 		l.count(func(st *Stats) { st.Unsent++ })
-		l.warn("send "+s.send.kind.String(), err)
+		l.trouble("send "+s.send.kind.String(), err)
 		l.hangUp() // the sockets may belong to a device that is gone
 		return err
 	}
 	l.count(func(st *Stats) { st.Sent++ })
+	l.troubled = false
 	l.log.Debug("sent", "message", s.send.kind, "xid", s.send.xid, "address", s.send.addr)
 	return nil
 }
@@ -177,7 +176,7 @@ func (l *loop) packet(d datagram) {
 	if d.err != nil {
 		// The device went down or away. Try again with a new socket.
 		l.hangUp()
-		l.warn("receive", d.err)
+		l.trouble("receive", d.err)
 		l.feed(evUnsent{down: linkDown(d.err)})
 		return
 	}
@@ -207,14 +206,24 @@ func (l *loop) packet(d datagram) {
 	l.feed(evMessage{m})
 }
 
-// warn logs each kind of trouble once, so that a flood of packets is not a flood
-// of lines.
+// warn logs what is wrong with a packet, once for each kind and not for too many
+// kinds: a flood of packets must not become a flood of lines.
 func (l *loop) warn(what string, err error) {
-	level := slog.LevelDebug
-	if !l.warned[what] && len(l.warned) < maxWarned {
-		l.warned[what] = true
+	level, kind := slog.LevelDebug, what+err.Error()
+	if !l.warned[kind] && len(l.warned) < maxWarned {
+		l.warned[kind] = true
 		level = slog.LevelWarn
 	}
+	l.log.Log(l.ctx, level, what, "error", err)
+}
+
+// trouble logs an error of this machine's own, once until a packet leaves again.
+func (l *loop) trouble(what string, err error) {
+	level := slog.LevelWarn
+	if l.troubled {
+		level = slog.LevelDebug
+	}
+	l.troubled = true
 	l.log.Log(l.ctx, level, what, "error", err)
 }
 
@@ -295,7 +304,8 @@ func (l *loop) remember(s step, void bool) {
 		err = l.cfg.remember(s.update.Lease)
 	}
 	if err != nil {
-		l.warn("remember lease", err)
+		// Without the memory the next start takes a round trip more, no worse.
+		l.log.Warn("remember lease", "error", err)
 	}
 }
 

@@ -38,8 +38,9 @@ type machine struct {
 	probe    bool       // wish may still be ours: ask by INIT-REBOOT
 	unproven int        // attempts since a lease in use went unconfirmed; 0: confirmed
 	server   netip.Addr // of the last lease
-	avoid    netip.Addr // it offered and then gave no ACK
+	avoid    netip.Addr // it offered, and then gave no ACK or a NAK
 	other    bool       // another server offered another address in this exchange
+	unusable string     // why the last offer or ACK of this exchange could not be used
 	silenced bool       // a NAK came, and nothing since
 	naks     int
 	lastNAK  time.Duration
@@ -52,9 +53,8 @@ type machine struct {
 type (
 	// evStart is the first event, and comes once.
 	evStart struct {
-		lease   *Lease     // remembered and valid, or nil
-		wish    netip.Addr // remembered, but valid or not cannot be known; or zero
-		server  netip.Addr // of the remembered lease, or zero
+		lease   *Lease // remembered, or nil
+		foreign bool   // it is from another boot: whether it is still valid cannot be known
 		carrier bool
 	}
 	evTick    struct{}            // the time that step.wake named has come
@@ -122,10 +122,11 @@ func (m *machine) update() Update {
 func (m *machine) start(now time.Duration, e evStart) {
 	m.carrier = e.carrier
 	m.started = -flapSpacing
-	m.server = e.server
-	m.wish, m.probe = e.wish, e.wish.IsValid()
-	if e.lease != nil && e.lease.RemainingAt(now) > 0 {
-		m.lease, m.wish, m.server = e.lease, e.lease.Addr(), e.lease.Server
+	if e.lease != nil {
+		m.wish, m.server, m.probe = e.lease.Addr(), e.lease.Server, e.foreign
+		if !e.foreign && e.lease.RemainingAt(now) > 0 {
+			m.lease = e.lease
+		}
 	}
 	m.restart(now)
 	if !m.carrier {
@@ -234,7 +235,7 @@ func (m *machine) due(now time.Duration, s *step) {
 	}
 	switch m.state {
 	case Init:
-		m.state, m.tries, m.other = Selecting, 0, false
+		m.state, m.tries, m.other, m.unusable = Selecting, 0, false, ""
 		m.discover(now, s)
 	case Selecting:
 		if m.tries > 0 {
@@ -251,7 +252,7 @@ func (m *machine) due(now time.Duration, s *step) {
 		m.acquire(now)
 		m.due(now, s)
 	case InitReboot:
-		m.state, m.tries, m.xid, m.sent, m.other = Rebooting, 0, m.dice.Uint32(), now, false
+		m.state, m.tries, m.xid, m.sent, m.other, m.unusable = Rebooting, 0, m.dice.Uint32(), now, false, ""
 		m.began = now
 		m.ask(now, reboot, m.wish, netip.Addr{}, s)
 	case Rebooting:
@@ -316,7 +317,7 @@ func (m *machine) refresh(now time.Duration, s *step) {
 	if !ok {
 		deadline = never
 	}
-	m.xid, m.sent = m.dice.Uint32(), now
+	m.xid, m.sent, m.unusable = m.dice.Uint32(), now, ""
 	m.hear = now + answerWindow
 	m.next = now + renewWait(now, deadline, m.lease.TTL)
 	switch {
@@ -348,10 +349,12 @@ func (m *machine) unconfirmed(now time.Duration) {
 func (m *machine) unanswered(d Diagnosis) {
 	switch {
 	case m.failures > 0:
+	case m.unusable != "":
+		m.diag, m.detail = Unusable, m.unusable
 	case d == NoAnswer && m.silenced && m.lease == nil:
 		m.diag = StuckSession
 	default:
-		m.diag = d
+		m.diag, m.detail = d, ""
 	}
 }
 

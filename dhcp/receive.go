@@ -47,8 +47,13 @@ func (m *machine) offered(now time.Duration, msg message, s *step) {
 		return
 	}
 	m.silenced = false
-	if msg.lease == nil || !msg.server.IsValid() {
-		return // an offer that cannot be requested
+	if msg.lease == nil {
+		m.unusable = msg.refusal.Error()
+		return
+	}
+	if !msg.server.IsValid() {
+		m.unusable = "no server identifier" // then it cannot be requested
+		return
 	}
 	if m.offer != nil {
 		m.rival(msg.lease, m.offer)
@@ -104,7 +109,8 @@ func (m *machine) best() int {
 // acked takes a lease into use.
 func (m *machine) acked(now time.Duration, msg message) {
 	if msg.lease == nil {
-		return // an ACK without a usable lease confirms nothing
+		m.unusable = msg.refusal.Error() // such an ACK confirms nothing
+		return
 	}
 	l := *msg.lease
 	if !l.Server.IsValid() {
@@ -157,6 +163,9 @@ func (m *machine) asked() netip.Addr {
 // next word is an offer; one that goes on refusing is asked ever less often.
 func (m *machine) refused(now time.Duration, msg message, s *step) {
 	held := m.state != Requesting
+	if !held {
+		m.avoid = m.offer.Server
+	}
 	if now-m.lastNAK > nakMemory {
 		m.naks = 0
 	}

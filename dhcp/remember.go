@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -115,7 +114,7 @@ func parseMemory(b []byte, boot string) (*memory, error) {
 
 // remember writes the lease file: readers see the old content or the new. There
 // is no fsync: a power failure ends the boot, and with it what the file is worth.
-func (c *Config) remember(l *Lease) (err error) {
+func (c *Config) remember(l *Lease) error {
 	boot, err := bootID()
 	if err != nil {
 		return err
@@ -125,20 +124,13 @@ func (c *Config) remember(l *Lease) (err error) {
 	if err != nil {
 		return fmt.Errorf("encode lease: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(c.LeaseFile), filepath.Base(c.LeaseFile)+".*")
-	if err != nil {
-		return fmt.Errorf("write lease file: %w", err)
+	// One client writes it, so the other name can be a fixed one: a kill between
+	// write and rename leaves nothing that the next write does not replace.
+	fresh := c.LeaseFile + ".new"
+	if err := os.WriteFile(fresh, append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write lease file: %w", errors.Join(err, forget(fresh)))
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(append(b, '\n'))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write lease file: %w", err)
-	}
-	if err := os.Rename(f.Name(), c.LeaseFile); err != nil {
+	if err := os.Rename(fresh, c.LeaseFile); err != nil {
 		return fmt.Errorf("write lease file: %w", err)
 	}
 	return nil

@@ -37,7 +37,7 @@ type Update struct {
 	// Lease is the one to be applied now. nil: no address may be held.
 	Lease     *Lease
 	Diagnosis Diagnosis
-	// Detail is what the server said with its last NAK (option 56), in printable
-	// ASCII.
+	// Detail explains Refused and StuckSession by what the server said with its
+	// NAK (option 56, printable ASCII), and Unusable by what is wrong.
 	Detail string
 }
