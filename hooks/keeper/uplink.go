@@ -301,11 +301,11 @@ func (u *uplink) demote(ctx context.Context) {
 		u.exchange.cancel()
 	}
 	err := u.kernel.Mute(ctx, link(u.wan))
+	u.phase("silent", u.wan.Name, start, err) // raw sockets are mute as well
 	u.hush()
 	u.lease, u.held, u.muted = nil, false, u.made
 	u.update = dhcp.Update{}
 	u.publish.withdraw()
-	u.phase("silent", u.wan.Name, start, err)
 	if err == nil && u.made && u.now.linger > 0 {
 		u.silent = true
 		u.gone.set(u.now.linger)
