@@ -143,6 +143,11 @@ func (k *Keeper) begin(ctx context.Context, role hooks.Role, by string) {
 
 // turn does what the role of the whole router asks for, beside its WANs.
 func (k *Keeper) turn(ctx context.Context, role hooks.Role) {
+	if role == hooks.Primary {
+		k.fallback.leave(ctx)
+	} else {
+		k.fallback.enter()
+	}
 	switch {
 	case role == hooks.Primary && k.adopted():
 		k.gate, k.resumed = openGate(), true // the connections are the kernel's own

@@ -53,6 +53,7 @@ type Keeper struct {
 	serving   target // what daemons was ordered last
 	served    served // and what it reported last
 	commits   *commits
+	fallback  *fallback
 	gate      <-chan struct{} // opens when the address may receive packets
 	resumed   bool            // the replication knows that this router is primary
 	replica   string          // what is wrong with it
@@ -152,7 +153,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 	k.commits = newCommits(k.Replica, k.log,
 		func(epoch int, p hooks.Phase) { k.do(func() { k.committed(epoch, p) }) })
 
+	k.fallback = newFallback(k.Network, k.Config.BackupGateway, k.log)
+
 	tasks.Go(func() { k.daemons.run(ctx) })
+	tasks.Go(func() { k.fallback.run(ctx) })
 	tasks.Go(func() { k.commits.run(ctx) })
 	for _, w := range k.wans {
 		tasks.Go(func() { w.uplink.run(ctx) })
@@ -208,6 +212,7 @@ func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch) {
 // route hands kernel events to the WANs that they concern.
 func (k *Keeper) route(ctx context.Context, events <-chan netif.Event) {
 	for ev := range events {
+		k.fallback.look()
 		for _, w := range k.wans {
 			if ev.Kind == netif.Resync || ev.Name == w.Name || ev.Name == w.Parent || ev.MAC == w.MAC.String() {
 				w.uplink.notice(ev)

@@ -57,4 +57,3 @@ func domains(l *dhcp.Lease) (all []string) {
 	}
 	return append(all, l.Search...)
 }
-

@@ -47,8 +47,7 @@ func (k *Keeper) enlist(ctx context.Context, w *waiter, release bool) {
 		w.reply <- hooks.Answer{Role: k.role, Error: "this router is backup: the peer may be using the lease, release it there"}
 		return
 	}
-	_, done := k.judge(w)
-	w.already = done && !release
+	w.already = k.is(w.intent) && !release
 	k.release = release
 	// A newer one is known: judge finds it.
 	_ = k.hear(ctx, w.intent)
@@ -56,6 +55,16 @@ func (k *Keeper) enlist(ctx context.Context, w *waiter, release bool) {
 	if w.already {
 		k.daemons.poke()
 	}
+}
+
+// is reports whether nothing has to be done for an intent.
+func (k *Keeper) is(i hooks.Intent) bool {
+	for _, w := range k.covered(i.Scope) {
+		if w.ordered.role != i.Role || !w.settled() {
+			return false
+		}
+	}
+	return k.serves()
 }
 
 // dismiss answers a waiter whose time is over.

@@ -1,0 +1,102 @@
+package keeper
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/wanfail/wanfail/hooks"
+)
+
+// fallbackMetric lies above that of any WAN in use, so that what is left of a
+// mute WAN's sessions does not leave through the LAN.
+const fallbackMetric = 10_000
+
+// fallbackRetry is the time between two tries while the gateway is no neighbour:
+// the LAN is not up yet, or keepalived has not let go of the VIP.
+const fallbackRetry = time.Second
+
+// fallback keeps a default route through the peer while this router is backup, so
+// that it can resolve names and update itself.
+type fallback struct {
+	network network
+	gateway netip.Addr // zero: no such route
+	log     *slog.Logger
+	wake    chan struct{}
+
+	mu   sync.Mutex
+	role hooks.Role
+}
+
+func newFallback(n network, gateway netip.Addr, log *slog.Logger) *fallback {
+	return &fallback{network: n, gateway: gateway, log: log, wake: make(chan struct{}, 1), role: hooks.Primary}
+}
+
+// leave removes the route. It is gone when leave returns, before the WAN comes up.
+func (f *fallback) leave(ctx context.Context) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.role = hooks.Primary
+	// Asked even without a gateway: an earlier configuration may have had one.
+	if _, err := f.network.RemoveBackupDefault(ctx); err != nil {
+		f.log.Error("cannot remove the backup's default route", "err", err)
+	}
+}
+
+// enter adds the route, as soon as that is possible.
+func (f *fallback) enter() {
+	f.mu.Lock()
+	f.role = hooks.Backup
+	f.mu.Unlock()
+	f.look()
+}
+
+// look asks for a look at the kernel, which may have changed.
+func (f *fallback) look() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run keeps the route until ctx ends and leaves it as it is then.
+func (f *fallback) run(ctx context.Context) {
+	if !f.gateway.IsValid() {
+		return
+	}
+	retry := newTimer()
+	var failing bool
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.wake:
+		case <-retry.C:
+		}
+		err := f.ensure(ctx)
+		if err == nil {
+			failing = false
+			continue
+		}
+		if !failing {
+			failing = true
+			f.log.Warn("no default route while backup", "gateway", f.gateway, "err", err)
+		}
+		retry.set(fallbackRetry)
+	}
+}
+
+func (f *fallback) ensure(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.role != hooks.Backup {
+		return nil
+	}
+	changed, err := f.network.EnsureBackupDefault(ctx, f.gateway, fallbackMetric)
+	if changed {
+		f.log.Debug("default route while backup", "gateway", f.gateway)
+	}
+	return err
+}
