@@ -1,5 +1,5 @@
 # Packages and releases; included by the Makefile at the root of the repository,
-# which sets VERSION (git describe) and builds build/man and build/completions.
+# which sets VERSION (git describe) and builds the manuals.
 #
 #   make deb       dist/wanfail_*_{amd64,arm64,armhf}.deb
 #   make ipk       dist/wanfail_*.ipk, OpenWrt 24.10 and older (opkg)
@@ -15,6 +15,8 @@ export SOURCE_DATE_EPOCH
 PACKAGES_TOOL := go tool -modfile=packaging/tools/go.mod
 PACKAGES_DIR ?= build/packages
 DIST ?= dist
+# Where the manuals and completions are, if they are built.
+PACKAGES_DOCS ?= build
 PACKAGES_DEB_VERSION = $(shell packaging/version.sh deb '$(VERSION)' '$(SOURCE_DATE_EPOCH)')
 PACKAGES_APK_VERSION = $(shell packaging/version.sh apk '$(VERSION)' '$(SOURCE_DATE_EPOCH)')
 
@@ -86,15 +88,15 @@ $(DEB_ARCHS:%=packages-deb-%): packages-deb-%: $(PACKAGES_DIR)/deb-%/wanfail $(P
 	if [ -f CHANGELOG.md ]; then \
 		install -d $(stage)/usr/share/doc/wanfail && gzip -9nc CHANGELOG.md >$(stage)/usr/share/doc/wanfail/changelog.gz; \
 	fi && \
-	if [ -d build/man ]; then \
+	if [ -d $(PACKAGES_DOCS)/man ]; then \
 		install -d $(stage)/usr/share/man/man5 $(stage)/usr/share/man/man8 && \
-		gzip -9nc build/man/wanfail.conf.5 >$(stage)/usr/share/man/man5/wanfail.conf.5.gz && \
-		gzip -9nc build/man/wanfail.8 >$(stage)/usr/share/man/man8/wanfail.8.gz; \
+		gzip -9nc $(PACKAGES_DOCS)/man/wanfail.conf.5 >$(stage)/usr/share/man/man5/wanfail.conf.5.gz && \
+		gzip -9nc $(PACKAGES_DOCS)/man/wanfail.8 >$(stage)/usr/share/man/man8/wanfail.8.gz; \
 	fi && \
-	if [ -d build/completions ]; then \
-		install -Dm644 build/completions/bash $(stage)/usr/share/bash-completion/completions/wanfail && \
-		install -Dm644 build/completions/zsh $(stage)/usr/share/zsh/vendor-completions/_wanfail && \
-		install -Dm644 build/completions/fish $(stage)/usr/share/fish/vendor_completions.d/wanfail.fish; \
+	if [ -d $(PACKAGES_DOCS)/completions ]; then \
+		install -Dm644 $(PACKAGES_DOCS)/completions/bash $(stage)/usr/share/bash-completion/completions/wanfail && \
+		install -Dm644 $(PACKAGES_DOCS)/completions/zsh $(stage)/usr/share/zsh/vendor-completions/_wanfail && \
+		install -Dm644 $(PACKAGES_DOCS)/completions/fish $(stage)/usr/share/fish/vendor_completions.d/wanfail.fish; \
 	fi
 	$(call STAGED,$(stage))
 	$(call NFPM,deb,packaging/debian/nfpm.yaml,$(stage),$(or $(NFPMARCH_$*),$*),$(PACKAGES_DEB_VERSION),$(DIST)/wanfail_$(PACKAGES_DEB_VERSION)_$*.deb)
