@@ -213,7 +213,16 @@ func (a *applying) address(l *link) error {
 			return err
 		}
 	}
-	if err := a.routes(l); err != nil {
+	have := a.prefixRoute(l)
+	if len(addrs) > 0 {
+		// Without an address there was no other route: the kernel flushes them
+		// with the last one (fib_inetaddr_event). Asking costs a walk through
+		// the table, which a promotion need not wait for.
+		if have, err = a.nl.listRoutes(l.index, 0); err != nil {
+			return err
+		}
+	}
+	if err := a.routes(l, have); err != nil {
 		return err
 	}
 	removed := false
@@ -228,9 +237,20 @@ func (a *applying) address(l *link) error {
 	if removed && a.d.Addr.IsValid() {
 		// The kernel's own route of the removed prefix went with it, and may
 		// have stood in for a desired one.
-		return a.routes(l)
+		if have, err = a.nl.listRoutes(l.index, 0); err != nil {
+			return err
+		}
+		return a.routes(l, have)
 	}
 	return nil
+}
+
+// prefixRoute is the route that the kernel makes for the desired address.
+func (a *applying) prefixRoute(l *link) []route {
+	if !a.d.Addr.IsValid() || a.d.Addr.Bits() == 32 {
+		return nil
+	}
+	return []route{kernelRoute(Route{Dst: a.d.Addr.Masked()}, l.index, unix.RTPROT_KERNEL)}
 }
 
 func (a *applying) ensureAddr(l *link, addrs []address) error {
@@ -248,13 +268,9 @@ func (a *applying) ensureAddr(l *link, addrs []address) error {
 	return nil
 }
 
-// routes adds the missing routes, those to the link first since gateways of
-// others may lie behind them, and then removes ours that are not desired.
-func (a *applying) routes(l *link) error {
-	have, err := a.nl.listRoutes(l.index, 0)
-	if err != nil {
-		return err
-	}
+// routes adds the routes that have lacks, those to the link first since gateways
+// of others may lie behind them, and then removes ours that are not desired.
+func (a *applying) routes(l *link, have []route) error {
 	want := slices.Clone(a.d.Routes)
 	slices.SortStableFunc(want, func(r, s Route) int {
 		switch {

@@ -141,8 +141,10 @@ func TestApplyFollowsTheLease(t *testing.T) {
 			d.Addr = prefix("10.2.3.4/24")
 			d.Routes = append(d.Routes, Route{Dst: prefix("10.2.3.0/24")})
 		}, []string{"add address", "delete address"}},
-		{"back", func(d *Desired) { *d = lease("198.51.100.7/24") },
-			[]string{"add address", "add route", "delete route", "delete route", "delete route", "delete address"}},
+		{
+			"back", func(d *Desired) { *d = lease("198.51.100.7/24") },
+			[]string{"add address", "add route", "delete route", "delete route", "delete route", "delete address"},
+		},
 	} {
 		d := lease(b.addresses()[0])
 		d.Routes = slices.Clone(b.observe().Routes)
@@ -171,6 +173,23 @@ func TestApplyFollowsTheLease(t *testing.T) {
 	b.Manager.step = step
 	if c := b.apply(Desired{Link: wan}); !slices.Equal(c.Steps, []string{"delete route", "delete address"}) {
 		t.Errorf("no lease: %q", c.Steps)
+	}
+}
+
+// TestRouteOfThePrefix: servers may name the prefix itself among the routes (RFC
+// 3442), which the kernel makes with the address. It is not made twice.
+func TestRouteOfThePrefix(t *testing.T) {
+	b := newBench(t)
+	d := lease("198.51.100.7/24")
+	d.Routes = append(d.Routes, Route{Dst: prefix("198.51.100.0/24")})
+	if c := b.apply(d); !slices.Equal(c.Steps, fromNothing) {
+		t.Errorf("steps %q", c.Steps)
+	}
+	if c := b.apply(d); !c.None() {
+		t.Errorf("again: %q", c.Steps)
+	}
+	if s := ip(t, "route", "show", "dev", "wan"); strings.Count(s, "198.51.100.0/24") != 1 {
+		t.Error(s)
 	}
 }
 

@@ -41,7 +41,9 @@ func TestMuteKeepsMasqueradedFlows(t *testing.T) {
 	}
 	begin := func() {
 		t.Helper()
-		b.apply(d)
+		if c := b.apply(d); !c.None() {
+			time.Sleep(settle) // the kernel deletes entries of a removed address in the background
+		}
 		if err := netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
 			t.Fatal(err)
 		}

