@@ -92,12 +92,18 @@ func (m *Init) reach(ctx context.Context, name, verb string, want State, settle 
 	return nil
 }
 
+// steady is how long a started service must have been running to be believed. A
+// daemon whose binary is missing or whose configuration is wrong is alive too,
+// for the moment between fork and exec or until it has read its configuration.
+const steady = 20 * time.Millisecond
+
 // await polls until the service is as wanted, at most for settle.
 func (s script) await(ctx context.Context, want State, settle time.Duration) error {
 	const first, longest = 10 * time.Millisecond, 500 * time.Millisecond
 	deadline := time.Now().Add(settle)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	seen := false
 	for pause := first; ; pause = min(2*pause, longest) {
 		select {
 		case <-ctx.Done():
@@ -108,12 +114,17 @@ func (s script) await(ctx context.Context, want State, settle time.Duration) err
 		if err != nil {
 			return err
 		}
-		if state == want {
+		switch {
+		case state == want && (seen || want == Stopped):
 			return nil
-		}
-		if time.Now().After(deadline) {
+		case state == want:
+			seen = true
+			timer.Reset(steady)
+			continue
+		case time.Now().After(deadline):
 			return fmt.Errorf("still %s %v later", state, settle)
 		}
+		seen = false
 		timer.Reset(pause)
 	}
 }

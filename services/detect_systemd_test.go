@@ -1,0 +1,5 @@
+//go:build !nosystemd
+
+package services
+
+const detectsSystemd = true
