@@ -38,7 +38,8 @@
 // forwarded packets, and those of an nftables flowtable, which would ignore a
 // change of routes. When the kernel answers, it has waited for transmissions
 // that were in progress (dev_deactivate_many in net/sched/sch_generic.c), so no
-// frame is handed to the parent afterwards. What the parent's own queue or
+// frame is handed to the parent afterwards. Only a packet socket that asks for it
+// (PACKET_QDISC_BYPASS) gets past. What the parent's own queue or
 // hardware holds by then still drains; on a port without a shaper that is less
 // than a millisecond.
 //

@@ -293,9 +293,17 @@ func (m *Manager) setMTU(ctx context.Context, l *link, mtu int) error {
 		nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(mtu))))
 }
 
-// deleteLink deletes by index: a name may belong to another link by now.
+// deleteLink deletes by index: a name may belong to another link by now. The link
+// is silent at once, but the kernel answers only when nothing refers to the link
+// any more, after 10 to 30 ms. The socket is therefore one of its own: nobody
+// else, such as the Mute of another WAN, shall wait for that.
 func (m *Manager) deleteLink(ctx context.Context, l *link) (bool, error) {
-	err := m.write(ctx, "delete link", l.name, unix.RTM_DELLINK, 0, l.ref())
+	c, err := dial()
+	if err != nil {
+		return false, fmt.Errorf("delete link %s: %w", l.name, err)
+	}
+	defer c.close()
+	err = m.writeTo(ctx, c, "delete link", l.name, unix.RTM_DELLINK, 0, l.ref())
 	if gone(err) {
 		return false, nil
 	}

@@ -32,7 +32,8 @@ type Option func(*Manager)
 
 // WithStep has f called right before every write to the kernel, with a short
 // name of it ("add link", "set up link", ...). Tests use it to stop at, or to
-// kill the process at, every step that exists.
+// kill the process at, every step that exists. f is called in the goroutine of
+// the operation, so by several at once if there are several.
 func WithStep(f func(step string)) Option {
 	return func(m *Manager) { m.step = f }
 }
@@ -72,11 +73,15 @@ func (m *Manager) lock(name string) (unlock func()) {
 // write is the only way to change the kernel by netlink: it names the step to
 // the hook before, and in the error after.
 func (m *Manager) write(ctx context.Context, step, detail string, typ, flags int, parts ...nl.NetlinkRequestData) error {
+	return m.writeTo(ctx, m.nl, step, detail, typ, flags, parts...)
+}
+
+func (m *Manager) writeTo(ctx context.Context, c *conn, step, detail string, typ, flags int, parts ...nl.NetlinkRequestData) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s %s: %w", step, detail, err)
 	}
 	m.step(step)
-	_, err := m.nl.do(typ, flags|unix.NLM_F_ACK, parts...)
+	_, err := c.do(typ, flags|unix.NLM_F_ACK, parts...)
 	m.log.Debug(step, "what", detail, "err", err)
 	return refused(step+" "+detail, err)
 }
