@@ -33,6 +33,7 @@ func (f Frame) Src() net.HardwareAddr { return net.HardwareAddr(f.Data[6:12]) }
 // from the moment that Capture returned.
 type Capture struct {
 	port Port
+	keep bool
 	file *os.File
 	done chan struct{}
 
@@ -45,6 +46,11 @@ type Capture struct {
 
 // Capture listens on a port with a filter; nil takes everything.
 func (l *Lab) Capture(port Port, filter Filter) (*Capture, error) {
+	return l.capture(port, filter, true)
+}
+
+// capture may leave the frames to OnFrame instead of keeping them.
+func (l *Lab) capture(port Port, filter Filter, keep bool) (*Capture, error) {
 	ifi, err := net.InterfaceByName(string(port))
 	if err != nil {
 		return nil, fmt.Errorf("capture on %s: %w", port, err)
@@ -53,7 +59,7 @@ func (l *Lab) Capture(port Port, filter Filter) (*Capture, error) {
 	if err != nil {
 		return nil, fmt.Errorf("capture on %s: %w", port, err)
 	}
-	c.port = port
+	c.port, c.keep = port, keep
 	go c.run()
 	return c, nil
 }
@@ -150,7 +156,9 @@ func stamp(oob []byte) time.Time {
 func (c *Capture) add(f Frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.frames = append(c.frames, f)
+	if c.keep {
+		c.frames = append(c.frames, f)
+	}
 	for _, w := range c.watch {
 		w(f)
 	}

@@ -111,3 +111,31 @@ func waitWAN(ctx context.Context, t *testing.T, r *lab.Router) (addr string) {
 	}
 	return addr
 }
+
+func TestScenarios(t *testing.T) {
+	for _, sc := range []lab.Scenario{lab.Crash, lab.Stop, lab.Failback} {
+		t.Run(string(sc), func(t *testing.T) {
+			l := start(t, lab.Options{Scheme: lab.Careful, Backend: lab.Systemd})
+			tl, err := l.Timeline()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := l.Run(limit(t, 40*time.Second), sc, tl, lab.RunOptions{Sessions: 20, Settle: 3 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range tl.Events(r.Trigger) {
+				t.Logf("%7.1f ms  %-4s %s", float64(e.At.Sub(r.Trigger).Microseconds())/1000, e.Node, e)
+			}
+			push, echo := r.Load.Lost()
+			t.Logf("%s to %s: detection %v, usable %v, silence %v, overlap %v, outage %v, lost %d pushed %d echoed, gaps %v %v %v, releases %d",
+				r.From, r.To, r.Detection, r.Usable, r.Silence, r.Overlap, r.Outage.Duration(), push, echo, r.Load.Min, r.Load.Median, r.Load.Max, r.Releases)
+			if r.Before != r.After {
+				t.Errorf("the address was %s, is %s", r.Before, r.After)
+			}
+			if err := tl.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

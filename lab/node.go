@@ -96,8 +96,8 @@ func (n *Node) On() bool {
 	return err == nil
 }
 
-// powerOff ends the machine between two instructions, its cables first: not one
-// more frame of it is seen, whatever its kernel still does while it dies.
+// powerOff ends the machine between two instructions: no process of it gets to
+// see that something is wrong, and what its kernel still does reaches nobody.
 func (n *Node) powerOff(l *Lab) error {
 	n.mu.Lock()
 	m := n.m
@@ -106,6 +106,7 @@ func (n *Node) powerOff(l *Lab) error {
 	if m == nil {
 		return nil
 	}
+	m.Halt()
 	err := l.Cut(n.ports()...)
 	m.Kill()
 	// The kernel takes the namespace apart in its own time; the interfaces must

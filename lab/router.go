@@ -24,6 +24,8 @@ type Router struct {
 	index int
 	// Without systemd keepalived is our own child.
 	keepalived *Process
+	// Called when the router has booted, before anything of the lab starts.
+	onBoot func() error
 }
 
 // notify is a line of keepalived.conf.
@@ -155,6 +157,11 @@ func (r *Router) Boot(ctx context.Context) error {
 	}
 	if err := r.boot(); err != nil {
 		return err
+	}
+	if r.onBoot != nil {
+		if err := r.onBoot(); err != nil {
+			return err
+		}
 	}
 	if r.l.opt.Backend == Systemd {
 		return nil

@@ -160,6 +160,7 @@ func TestUnitCondition(t *testing.T) {
 		{read(t, example), false},
 		{uncommented(t, example), true},
 		{"config wan 'wan'\n", true},
+		{"configwan wan\n", false},
 		{"\tconfig \"wan\" 'isp'\n", true},
 		{"config 'wan' isp\n", true},
 		{"config wanfail 'globals'\n", false},

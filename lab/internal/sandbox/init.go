@@ -36,8 +36,12 @@ var dropped = []uintptr{
 	unix.CAP_AUDIT_CONTROL, unix.CAP_AUDIT_READ, unix.CAP_AUDIT_WRITE, unix.CAP_LINUX_IMMUTABLE,
 }
 
-// dropPowers removes them from the calling thread and what it executes.
+// dropPowers removes them, and the lab's priority, from the calling thread and
+// what it executes.
 func dropPowers() error {
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, 0); err != nil {
+		return fmt.Errorf("set priority: %w", err)
+	}
 	for _, c := range dropped {
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) {
 			return fmt.Errorf("drop capability %d: %w", c, err)

@@ -242,10 +242,17 @@ func (m *Machine) Path(path string) string {
 	return fmt.Sprintf("/proc/%d/root%s", m.Pid(), path)
 }
 
-// Kill ends every process of the machine at once, as a power cut does, and
-// returns when they are gone.
+// Halt ends every process of the machine at once, as a power cut does. Kill must
+// follow.
+func (m *Machine) Halt() { _ = unix.PidfdSendSignal(m.pidfd, unix.SIGKILL, nil, 0) }
+
+// Kill ends every process of the machine and returns when they are gone.
 func (m *Machine) Kill() {
-	_ = unix.PidfdSendSignal(m.pidfd, unix.SIGKILL, nil, 0)
+	m.closing.RLock()
+	if !m.closed {
+		m.Halt()
+	}
+	m.closing.RUnlock()
 	<-m.dead
 	m.closing.Lock()
 	defer m.closing.Unlock()

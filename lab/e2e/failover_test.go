@@ -1,0 +1,191 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/wanfail/wanfail/lab"
+)
+
+// TestFailover is the main job, in each way it comes about and on both kinds of
+// router: the new master has the same address with the shared MAC, its services
+// run, the old one is silent, and nobody has given the lease back.
+func TestFailover(t *testing.T) {
+	for _, backend := range []lab.Backend{lab.Systemd, lab.Init} {
+		for _, sc := range []lab.Scenario{lab.Crash, lab.Stop, lab.Failback} {
+			t.Run(string(backend)+"/"+string(sc), func(t *testing.T) {
+				w := build(t, 40*time.Second, lab.Options{Backend: backend, Conntrackd: true})
+				rep, err := w.l.Run(w.ctx, sc, w.tl, lab.RunOptions{Sessions: 20, Settle: 5 * time.Second})
+				w.must(err)
+				w.logReport(rep)
+
+				from, to := w.l.Router(0), w.l.Router(1)
+				if sc == lab.Failback {
+					from, to = to, from
+				}
+				if rep.Before != rep.After {
+					t.Errorf("the WAN's address was %s and is %s", rep.Before, rep.After)
+				}
+				if rep.Releases != 0 {
+					t.Errorf("%d DHCPRELEASE were seen", rep.Releases)
+				}
+				if n := len(rep.Load.Sessions) - rep.Load.Survived; n > 0 {
+					push, echo := rep.Load.Lost()
+					t.Errorf("%d pushed and %d echoed sessions are lost", push, echo)
+				}
+				if rep.Overlap > 0 {
+					t.Errorf("both routers spoke with the shared MAC address for %v", rep.Overlap)
+				}
+				w.isPrimary(to)
+				if sc != lab.Crash {
+					w.isBackup(from)
+				}
+			})
+		}
+	}
+}
+
+// TestByHand is wanfail without keepalived: a person says which router it is.
+func TestByHand(t *testing.T) {
+	for _, backend := range []lab.Backend{lab.Systemd, lab.Init} {
+		t.Run(string(backend), func(t *testing.T) {
+			w := build(t, 40*time.Second, lab.Options{Backend: backend})
+			ar0, ar1 := w.l.Router(0), w.l.Router(1)
+			w.role(ar0, "primary")
+			first := w.isPrimary(ar0)
+			w.role(ar0, "backup")
+			w.isBackup(ar0)
+			w.role(ar1, "primary")
+			if second := w.isPrimary(ar1); second != first {
+				t.Errorf("the address was %s and is %s", first, second)
+			}
+			w.role(ar1, "stop")
+			w.isBackup(ar1)
+			w.role(ar0, "master")
+			if third := w.isPrimary(ar0); third != first {
+				t.Errorf("the address was %s and is %s", first, third)
+			}
+			w.role(ar0, "fault")
+			w.isBackup(ar0)
+			w.noRelease()
+		})
+	}
+}
+
+// TestSameRoleAgain sends no packet, changes nothing in the kernel and leaves
+// the services alone.
+func TestSameRoleAgain(t *testing.T) {
+	w := build(t, 30*time.Second, lab.Options{})
+	r := w.l.Router(0)
+	w.role(r, "primary")
+	w.isPrimary(r)
+	link, err := r.Link("wan")
+	w.must(err)
+	pids := w.servicePIDs(r)
+	since := time.Now()
+	w.role(r, "primary")
+	w.isPrimary(r)
+	for _, e := range w.tl.Events(since) {
+		if e.Kind == lab.KindDHCP || e.Kind == lab.KindLink || e.Kind == lab.KindAddr || e.Kind == lab.KindRoute || e.Kind == lab.KindService {
+			t.Errorf("%s: %s", e.Node, e)
+		}
+	}
+	again, err := r.Link("wan")
+	w.must(err)
+	if again.Attrs().Index != link.Attrs().Index {
+		t.Error("the WAN was made anew")
+	}
+	if now := w.servicePIDs(r); now != pids {
+		t.Errorf("services were %s and are %s", pids, now)
+	}
+}
+
+// TestLatestWins: after a storm of hooks the router is what the last one said.
+func TestLatestWins(t *testing.T) {
+	for _, last := range []string{"primary", "backup"} {
+		t.Run(last, func(t *testing.T) {
+			w := build(t, 40*time.Second, lab.Options{})
+			r := w.l.Router(0)
+			other := map[string]string{"primary": "backup", "backup": "primary"}[last]
+			var storm []*lab.Process
+			for i := range 20 {
+				role := last
+				if i%2 == 0 {
+					role = other
+				}
+				p, err := r.Start(w.ctx, "wanfail", role)
+				w.must(err)
+				storm = append(storm, p)
+			}
+			for _, p := range storm {
+				if err := p.Wait(); err != nil {
+					t.Errorf("a hook failed: %v: %s", err, p.Output())
+				}
+			}
+			if last == "primary" {
+				w.isPrimary(r)
+			} else {
+				w.isBackup(r)
+			}
+			w.noRelease()
+		})
+	}
+}
+
+// TestBackupIsSilent: not one frame with the shared MAC address leaves a backup,
+// from its boot on.
+func TestBackupIsSilent(t *testing.T) {
+	w := build(t, 30*time.Second, lab.Options{})
+	voice, err := w.l.Router(1).Voice()
+	w.must(err)
+	w.must(w.l.Elect(w.ctx))
+	w.isPrimary(w.l.Router(0))
+	w.isBackup(w.l.Router(1))
+	// A lease of an hour gives a backup no reason to speak; a second promotion of
+	// the other side does, if anything does.
+	w.must(w.l.Router(0).StopKeepalived(w.ctx))
+	w.isPrimary(w.l.Router(1))
+	if n, first, _ := voice.Heard(); n == 0 {
+		t.Error("nothing was heard of a primary: this test hears nothing")
+	} else if _, ok := w.tl.First(time.Time{}, func(e lab.Event) bool {
+		return lab.Is("ar1", lab.KindHook, "primary")(e) && !e.At.After(first.At)
+	}); !ok {
+		t.Errorf("a backup said: %s", first)
+	}
+	silent, err := w.l.Router(0).Voice()
+	w.must(err)
+	w.isBackup(w.l.Router(0))
+	if n, first, _ := silent.Heard(); n > 0 {
+		t.Errorf("the old master went on, %d frames: %s", n, first)
+	}
+	w.must(silent.Close())
+	w.must(voice.Close())
+}
+
+// TestOneAnswer: who asks for the WAN's address is answered once, with the
+// shared MAC address, although the parent could answer too.
+func TestOneAnswer(t *testing.T) {
+	w := build(t, 30*time.Second, lab.Options{})
+	r := w.l.Router(0)
+	c, err := w.l.Capture(r.WAN(), lab.FilterControl())
+	w.must(err)
+	w.role(r, "primary")
+	addr := w.isPrimary(r)
+	_, err = w.l.ISP.Run(w.ctx, "ip", "neigh", "flush", "all")
+	w.must(err)
+	_, err = w.l.ISP.Run(w.ctx, "ping", "-c1", "-W2", addr.Addr().String())
+	w.must(err)
+	w.must(c.Close())
+	answers := c.Frames(func(f lab.Frame) bool {
+		a, ok := f.ARP()
+		return ok && f.FromMachine && a.Sender == addr.Addr()
+	})
+	if len(answers) == 0 {
+		t.Fatal("nobody answered")
+	}
+	for _, f := range answers {
+		if a, _ := f.ARP(); a.SenderMAC.String() != lab.SharedMAC().String() || f.Src().String() != lab.SharedMAC().String() {
+			t.Errorf("%s (sent by %s)", f, f.Src())
+		}
+	}
+}
