@@ -79,7 +79,7 @@ func (l *loop) begin() evStart {
 	l.downs, l.up = l.Client.downs, l.Client.up
 	l.mu.Unlock()
 	e := evStart{carrier: l.up}
-	m, err := l.cfg.recall()
+	m, err := l.cfg.recall(l.clock.now())
 	if err != nil {
 		l.log.Warn("remembered lease is not usable", "file", l.cfg.LeaseFile, "error", err)
 	}
@@ -276,7 +276,11 @@ func (l *loop) report(old, now Update) {
 		if now.Diagnosis == OK {
 			level = slog.LevelInfo
 		}
-		l.log.Log(l.ctx, level, "dhcp: "+now.Diagnosis.Text(), "diagnosis", now.Diagnosis, "state", now.State, "server_says", now.Detail)
+		attrs := []any{"diagnosis", now.Diagnosis, "state", now.State}
+		if now.Detail != "" {
+			attrs = append(attrs, "detail", now.Detail)
+		}
+		l.log.Log(l.ctx, level, "dhcp: "+now.Diagnosis.Text(), attrs...)
 	}
 	switch {
 	case now.Lease == old.Lease:

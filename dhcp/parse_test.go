@@ -236,11 +236,13 @@ func TestRoutes(t *testing.T) {
 		"the first router counts": {[]Option{opt(3, "c0000207 c0000208")}, []Route{def("192.0.2.7")}, 0},
 		"121 beats 3, 33 and 249": {
 			[]Option{opt(121, "00 c0000207"), opt(249, "00 c0000208"), opt(33, "0a000000c0000209")},
-			[]Route{def("192.0.2.7")}, 0,
+			[]Route{def("192.0.2.7")},
+			0,
 		},
 		"121 beats 3 without a default route": {
 			[]Option{opt(121, "08 0a c0000207")},
-			[]Route{{pfx("10.0.0.0/8"), ip("192.0.2.7")}}, 0,
+			[]Route{{pfx("10.0.0.0/8"), ip("192.0.2.7")}},
+			0,
 		},
 		"249 beats 3": {[]Option{opt(249, "00 c0000208")}, []Route{def("192.0.2.8")}, 0},
 		"33 and 3": {
@@ -251,7 +253,8 @@ func TestRoutes(t *testing.T) {
 				{pfx("198.51.100.0/24"), ip("192.0.2.9")},
 				{pfx("203.0.113.7/32"), ip("192.0.2.9")},
 				def("192.0.2.1"),
-			}, 0,
+			},
+			0,
 		},
 		"gateway outside the prefix": {[]Option{opt(3, "0a0000fe")}, []Route{def("10.0.0.254")}, 0},
 		"a /32 with its gateway":     {[]Option{opt(1, "ffffffff"), opt(121, "20 0a0000fe 00000000 00 0a0000fe")}, []Route{{pfx("10.0.0.254/32"), netip.Addr{}}, def("10.0.0.254")}, 0},

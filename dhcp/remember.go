@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 )
 
 const (
@@ -38,7 +39,7 @@ var ErrOtherBoot = errors.New("the lease is from another boot")
 // have expired: see Lease.Remaining. The error is fs.ErrNotExist without a
 // remembered lease.
 func ReadLease(path string) (*Lease, error) {
-	m, err := readMemory(path)
+	m, err := readMemory(path, BootTime())
 	if err != nil {
 		return nil, err
 	}
@@ -49,11 +50,11 @@ func ReadLease(path string) (*Lease, error) {
 }
 
 // recall reads what this client remembers, if anything.
-func (c *Config) recall() (*memory, error) {
+func (c *Config) recall(now time.Duration) (*memory, error) {
 	if c.LeaseFile == "" {
 		return nil, nil
 	}
-	m, err := readMemory(c.LeaseFile)
+	m, err := readMemory(c.LeaseFile, now)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -68,7 +69,7 @@ func (c *Config) recall() (*memory, error) {
 	return m, nil
 }
 
-func readMemory(path string) (*memory, error) {
+func readMemory(path string, now time.Duration) (*memory, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read lease file: %w", err)
@@ -86,7 +87,7 @@ func readMemory(path string) (*memory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read lease file %s: %w", path, err)
 	}
-	if m.thisBoot && m.Lease.Acquired > BootTime() {
+	if m.thisBoot && m.Lease.Acquired > now {
 		return nil, fmt.Errorf("read lease file %s: the lease is from the future", path)
 	}
 	return m, nil

@@ -1,0 +1,724 @@
+package dhcp
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/sys/unix"
+)
+
+// fakeClock is boot time in a bubble.
+type fakeClock struct{ start time.Time }
+
+const fakeBoot = 1000 * time.Second
+
+func (c fakeClock) now() time.Duration { return fakeBoot + time.Since(c.start) }
+func (c fakeClock) newAlarm() (alarm, error) {
+	return &fakeAlarm{c: c, ring: make(chan struct{}, 1)}, nil
+}
+
+type fakeAlarm struct {
+	c     fakeClock
+	timer *time.Timer
+	ring  chan struct{}
+}
+
+func (a *fakeAlarm) C() <-chan struct{} { return a.ring }
+func (a *fakeAlarm) close()             { a.stop() }
+func (a *fakeAlarm) stop() {
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+}
+
+func (a *fakeAlarm) set(at time.Duration) error {
+	a.stop()
+	if at != never {
+		a.timer = time.AfterFunc(at-a.c.now(), func() {
+			select {
+			case a.ring <- struct{}{}:
+			default:
+			}
+		})
+	}
+	return nil
+}
+
+// fakeNet is a transport with a server behind it.
+type fakeNet struct {
+	mu      sync.Mutex
+	start   time.Time
+	fail    error // of open and of sending
+	answer  func(p *dhcpv4.DHCPv4) [][]byte
+	sent    []fakePacket
+	sockets int
+	last    *fakeConn
+}
+
+type fakePacket struct {
+	*dhcpv4.DHCPv4
+	at       time.Duration
+	from, to netip.Addr
+}
+
+func (p fakePacket) String() string {
+	what := p.MessageType().String()
+	switch {
+	case !p.ClientIPAddr.IsUnspecified() && p.to == ip("255.255.255.255"):
+		what = "REBIND"
+	case !p.ClientIPAddr.IsUnspecified():
+		what = "RENEW"
+	case p.MessageType() == dhcpv4.MessageTypeRequest && !p.Options.Has(dhcpv4.OptionServerIdentifier):
+		what = "REBOOT"
+	}
+	return what
+}
+
+type fakeConn struct {
+	net     *fakeNet
+	wanted  func([]byte) bool
+	deliver chan<- datagram
+	done    chan struct{}
+}
+
+func (n *fakeNet) open(wanted func([]byte) bool, deliver chan<- datagram) (conn, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.fail != nil {
+		return nil, n.fail
+	}
+	n.sockets++
+	n.last = &fakeConn{net: n, wanted: wanted, deliver: deliver, done: make(chan struct{})}
+	return n.last, nil
+}
+
+func (c *fakeConn) close() {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	c.net.sockets--
+	close(c.done)
+}
+
+func (c *fakeConn) broadcast(b []byte) error {
+	return c.send(netip.IPv4Unspecified(), ip("255.255.255.255"), b)
+}
+func (c *fakeConn) routed(from, to netip.Addr, b []byte) error { return c.send(from, to, b) }
+
+func (c *fakeConn) send(from, to netip.Addr, b []byte) error {
+	n := c.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.fail != nil {
+		return n.fail
+	}
+	p, err := dhcpv4.FromBytes(b)
+	if err != nil {
+		return err
+	}
+	n.sent = append(n.sent, fakePacket{p, time.Since(n.start), from, to})
+	if n.answer != nil {
+		for _, a := range n.answer(p) {
+			c.receive(datagram{payload: a})
+		}
+	}
+	return nil
+}
+
+// receive delivers like a reader: until the connection is closed.
+func (c *fakeConn) receive(d datagram) {
+	d.from = c
+	if d.err == nil && !c.wanted(d.payload) {
+		return
+	}
+	go func() {
+		select {
+		case c.deliver <- d:
+		case <-c.done:
+		}
+	}()
+}
+
+func (n *fakeNet) do(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f()
+}
+
+func (n *fakeNet) log() (all []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, p := range n.sent {
+		all = append(all, p.String())
+	}
+	return all
+}
+
+func (n *fakeNet) opened() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sockets
+}
+
+// packet is the i-th that was sent, counted from the end if i is negative.
+func (n *fakeNet) packet(i int) fakePacket {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if i < 0 {
+		i += len(n.sent)
+	}
+	return n.sent[i]
+}
+
+// honest is a server that always grants 192.0.2.100 for an hour.
+func honest(p *dhcpv4.DHCPv4) [][]byte {
+	kind := dhcpv4.MessageTypeAck
+	if p.MessageType() == dhcpv4.MessageTypeDiscover {
+		kind = dhcpv4.MessageTypeOffer
+	}
+	return [][]byte{answerTo(p, answer(kind, "192.0.2.100", sound()...))}
+}
+
+func refusing(p *dhcpv4.DHCPv4) [][]byte {
+	if p.MessageType() == dhcpv4.MessageTypeDiscover {
+		return honest(p)
+	}
+	return [][]byte{answerTo(p, answer(dhcpv4.MessageTypeNak, "0.0.0.0", opt(54, "c0000201")))}
+}
+
+func answerTo(p *dhcpv4.DHCPv4, b []byte) []byte {
+	copy(b[offXID:], p.TransactionID[:])
+	return b
+}
+
+// bubble is a client in a bubble of synctest.
+type bubble struct {
+	t       *testing.T
+	net     *fakeNet
+	client  *Client
+	updates chan Update
+	cancel  context.CancelFunc
+	done    chan struct{}
+	logged  *syncBuffer
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *syncBuffer) count(s string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Count(b.String(), s)
+}
+
+func inBubble(t *testing.T, cfg *Config, f func(*bubble)) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bubble{t: t, net: &fakeNet{start: time.Now(), answer: honest}, logged: &syncBuffer{}}
+		var err error
+		if b.client, err = New(*cfg, slog.New(slog.NewTextHandler(b.logged, nil))); err != nil {
+			t.Fatal(err)
+		}
+		b.client.clock, b.client.transport, b.client.dice = fakeClock{time.Now()}, b.net, testDice()
+		b.updates = make(chan Update)
+		f(b)
+		if b.cancel != nil {
+			b.stop()
+		}
+		if t.Failed() {
+			t.Log(b.logged.String())
+		}
+	})
+}
+
+func (b *bubble) run() {
+	ctx, cancel := context.WithCancel(b.t.Context())
+	b.cancel, b.done = cancel, make(chan struct{})
+	go func() {
+		defer close(b.done)
+		if err := b.client.Run(ctx, b.updates); err != nil {
+			b.t.Errorf("Run: %v", err)
+		}
+	}()
+}
+
+// stop ends Run; it must need no time and leave nothing open.
+func (b *bubble) stop() {
+	start, sent := time.Now(), len(b.net.log())
+	b.cancel()
+	<-b.done
+	b.cancel = nil
+	if d := time.Since(start); d != 0 {
+		b.t.Errorf("Run took %v to end", d)
+	}
+	if b.net.opened() != 0 {
+		b.t.Errorf("%d sockets left open", b.net.opened())
+	}
+	time.Sleep(100 * time.Hour)
+	if n := len(b.net.log()); n != sent {
+		b.t.Errorf("%d packets after the end", n-sent)
+	}
+}
+
+// until reads updates until the state is reached.
+func (b *bubble) until(s State) Update {
+	b.t.Helper()
+	for {
+		select {
+		case u := <-b.updates:
+			if u.State == s {
+				return u
+			}
+		case <-time.After(24 * time.Hour):
+			b.t.Fatalf("never %v; sent %v", s, b.net.log())
+		}
+	}
+}
+
+// drain takes all updates from now on and returns the newest by a function.
+func (b *bubble) drain() func() Update {
+	var mu sync.Mutex
+	var last Update
+	go func() {
+		for {
+			select {
+			case u := <-b.updates:
+				mu.Lock()
+				last = u
+				mu.Unlock()
+			case <-b.done:
+				return
+			}
+		}
+	}()
+	return func() Update {
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		return last
+	}
+}
+
+func TestLoopLife(t *testing.T) {
+	cfg := testConfig()
+	cfg.LeaseFile = filepath.Join(t.TempDir(), "wan.lease")
+	inBubble(t, cfg, func(b *bubble) {
+		b.run()
+		u := b.until(Bound)
+		if d := time.Since(b.net.start); d != 0 {
+			t.Errorf("a cold start took %v", d)
+		}
+		if u.Lease.Addr() != ip("192.0.2.100") || u.Lease.Acquired != fakeBoot {
+			t.Errorf("lease %+v", u.Lease)
+		}
+		newest := b.drain()
+		time.Sleep(29 * time.Minute) // T1 is at 30, less 2 %
+		synctest.Wait()
+		if got := b.net.log(); !slices.Equal(got, []string{"DISCOVER", "REQUEST"}) {
+			t.Errorf("sent %v before T1", got)
+		}
+		if b.net.opened() != 0 {
+			t.Error("a socket is open while BOUND")
+		}
+		time.Sleep(2 * time.Minute)
+		if got := b.net.log(); !slices.Equal(got[2:], []string{"RENEW"}) {
+			t.Errorf("sent %v at T1", got)
+		}
+		if p := b.net.packet(2); p.from != ip("192.0.2.100") || p.to != ip("192.0.2.1") {
+			t.Errorf("RENEW from %v to %v", p.from, p.to)
+		}
+		if u := newest(); u.State != Bound || u.Lease.Acquired < fakeBoot+29*time.Minute {
+			t.Errorf("after the renewal: %+v", u)
+		}
+		if l, err := readMemory(cfg.LeaseFile, b.client.clock.now()); err != nil || l.Lease.Acquired != newest().Lease.Acquired {
+			t.Errorf("lease file %+v, %v", l, err)
+		}
+
+		b.net.do(func() { b.net.answer = nil })
+		lost := newest().Lease
+		end := lost.Acquired + lost.TTL
+		time.Sleep(end - b.client.clock.now() - time.Nanosecond)
+		if u := newest(); u.State != Rebinding || u.Lease != lost || u.Diagnosis != NoAnswer {
+			t.Errorf("before the end: %+v", u)
+		}
+		time.Sleep(time.Nanosecond)
+		if u := newest(); u.State != Selecting || u.Lease != nil {
+			t.Errorf("after the end: %+v", u)
+		}
+		if _, err := os.Stat(cfg.LeaseFile); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("lease file: %v", err)
+		}
+		if b.net.packet(-2).to != ip("255.255.255.255") {
+			t.Error("REBIND is not broadcast")
+		}
+	})
+}
+
+func TestLoopRemembers(t *testing.T) {
+	cfg := testConfig()
+	cfg.LeaseFile = filepath.Join(t.TempDir(), "wan.lease")
+	r := rig{now: fakeBoot}
+	held := r.held(10 * time.Minute)
+	save := func(c *Config) {
+		if err := c.remember(held); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("confirmed", func(t *testing.T) {
+		save(cfg)
+		inBubble(t, cfg, func(b *bubble) {
+			b.run()
+			time.Sleep(time.Second)
+			if got := b.net.log(); len(got) != 0 {
+				t.Errorf("sent %v before the first update was taken", got)
+			}
+			if u := <-b.updates; u.Lease == nil || u.Lease.Prefix != held.Prefix || u.State != Rebooting {
+				t.Fatalf("first update %+v", u)
+			}
+			b.until(Bound)
+			if got := b.net.log(); !slices.Equal(got, []string{"REBOOT"}) {
+				t.Errorf("sent %v", got)
+			}
+		})
+	})
+	t.Run("refused", func(t *testing.T) {
+		save(cfg)
+		inBubble(t, cfg, func(b *bubble) {
+			b.net.answer = refusing
+			b.run()
+			if u := <-b.updates; u.Lease == nil {
+				t.Fatalf("first update %+v", u)
+			}
+			if u := <-b.updates; u.Lease != nil || u.Diagnosis != Refused {
+				t.Errorf("update after the NAK %+v", u)
+			}
+			b.until(Selecting)
+			if _, err := os.Stat(cfg.LeaseFile); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("lease file: %v", err)
+			}
+		})
+	})
+	t.Run("silence", func(t *testing.T) {
+		save(cfg)
+		inBubble(t, cfg, func(b *bubble) {
+			b.net.answer = nil
+			b.run()
+			newest := b.drain()
+			time.Sleep(15 * time.Second)
+			if u := newest(); u.State != Bound || u.Lease == nil || u.Diagnosis != NoAnswer {
+				t.Errorf("after the budget: %+v", u)
+			}
+			if b.net.opened() != 0 {
+				t.Error("a socket is open while BOUND")
+			}
+			if _, err := os.Stat(cfg.LeaseFile); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	for name, damage := range map[string]func(){
+		"nothing":     func() { _ = os.Remove(cfg.LeaseFile) },
+		"garbage":     func() { _ = os.WriteFile(cfg.LeaseFile, []byte("{"), 0o600) },
+		"a directory": func() { _ = os.Remove(cfg.LeaseFile); _ = os.Mkdir(cfg.LeaseFile, 0o700) },
+		"too much": func() {
+			_ = os.Remove(cfg.LeaseFile)
+			_ = os.WriteFile(cfg.LeaseFile, make([]byte, maxMemory+9), 0o600)
+		},
+		"the other MAC's": func() {
+			other := *cfg
+			other.MAC = []byte{2, 0, 0, 0, 0, 9}
+			save(&other)
+		},
+		"the other client's": func() {
+			other := *cfg
+			other.ClientID = []byte{1, 2, 3}
+			save(&other)
+		},
+		"an expired lease": func() {
+			r := rig{now: fakeBoot}
+			old := r.held(61 * time.Minute / 60)
+			old.TTL, old.T1, old.T2 = time.Second, time.Second/2, time.Second/4*3
+			if err := cfg.remember(old); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a lease from the future": func() {
+			r := rig{now: fakeBoot + time.Hour}
+			if err := cfg.remember(r.held(0)); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			save(cfg)
+			damage()
+			inBubble(t, cfg, func(b *bubble) {
+				b.run()
+				if u := <-b.updates; u.Lease != nil {
+					t.Errorf("first update %+v", u)
+				}
+				if b.until(Bound).Lease == nil {
+					t.Error("no lease")
+				}
+				if got := b.net.log(); !slices.Equal(got, []string{"DISCOVER", "REQUEST"}) {
+					t.Errorf("sent %v", got)
+				}
+			})
+			_ = os.Remove(cfg.LeaseFile)
+		})
+	}
+	t.Run("another boot", func(t *testing.T) {
+		save(cfg)
+		b, err := os.ReadFile(cfg.LeaseFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		boot, _ := bootID()
+		if err := os.WriteFile(cfg.LeaseFile, bytes.Replace(b, []byte(boot), []byte("another"), 1), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadLease(cfg.LeaseFile); !errors.Is(err, ErrOtherBoot) {
+			t.Errorf("ReadLease: %v", err)
+		}
+		inBubble(t, cfg, func(b *bubble) {
+			b.run()
+			if u := <-b.updates; u.Lease != nil || u.State != Rebooting {
+				t.Errorf("first update %+v", u)
+			}
+			b.until(Bound)
+			if got := b.net.log(); !slices.Equal(got, []string{"REBOOT"}) {
+				t.Errorf("sent %v", got)
+			}
+		})
+	})
+	t.Run("unwritable", func(t *testing.T) {
+		c := *cfg
+		c.LeaseFile = filepath.Join(t.TempDir(), "missing", "wan.lease")
+		inBubble(t, &c, func(b *bubble) {
+			b.run()
+			b.until(Bound)
+			synctest.Wait()
+			if b.logged.count("remember lease") != 1 {
+				t.Error("not logged")
+			}
+		})
+	})
+}
+
+// Whatever the state, and whether or not anybody takes the updates, Run ends at
+// once and in silence: stop asserts it.
+func TestLoopEndsInEveryState(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer func(*dhcpv4.DHCPv4) [][]byte
+		after  time.Duration
+	}{
+		"silence":             {nil, 0},
+		"silence for long":    {nil, time.Hour},
+		"bound":               {honest, time.Minute},
+		"refused":             {refusing, time.Minute},
+		"during a renewal":    {honest, 30 * time.Minute},
+		"through many leases": {honest, 50 * time.Hour},
+	} {
+		for _, reading := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				inBubble(t, testConfig(), func(b *bubble) {
+					b.net.answer = c.answer
+					b.run()
+					if reading {
+						b.drain()
+					}
+					time.Sleep(c.after)
+				})
+			})
+		}
+	}
+	cfg := testConfig()
+	cfg.LeaseFile = filepath.Join(t.TempDir(), "wan.lease")
+	r := rig{now: fakeBoot}
+	if err := cfg.remember(r.held(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("before the first update is taken", func(t *testing.T) {
+		inBubble(t, cfg, func(b *bubble) { b.run(); time.Sleep(time.Minute) })
+	})
+}
+
+func TestLoopRunsOnce(t *testing.T) {
+	inBubble(t, testConfig(), func(b *bubble) {
+		b.run()
+		b.until(Bound)
+		if err := b.client.Run(t.Context(), b.updates); !errors.Is(err, ErrRunning) {
+			t.Errorf("a second Run: %v", err)
+		}
+		b.stop()
+		b.run() // and again, after the end of the first
+		b.until(Bound)
+	})
+}
+
+// A consumer that sleeps gets the newest state, not the whole story.
+func TestLoopSlowConsumer(t *testing.T) {
+	inBubble(t, testConfig(), func(b *bubble) {
+		b.net.answer = refusing
+		b.run()
+		time.Sleep(24 * time.Hour)
+		b.net.do(func() { b.net.answer = honest })
+		time.Sleep(time.Hour)
+		n := 0
+		for u := range b.updates {
+			if n++; u.State == Bound && b.client.Stats().NAKs > 40 {
+				break
+			}
+		}
+		if n > maxPending {
+			t.Errorf("%d updates were kept", n)
+		}
+	})
+}
+
+func TestLoopLocalErrors(t *testing.T) {
+	inBubble(t, testConfig(), func(b *bubble) {
+		b.net.fail = unix.ENODEV
+		b.run()
+		newest := b.drain()
+		time.Sleep(10 * time.Second)
+		if u := newest(); u.Diagnosis != NoCarrier || u.Lease != nil {
+			t.Errorf("without a device: %+v", u)
+		}
+		if n := b.logged.count("level=WARN msg=\"send"); n != 1 {
+			t.Errorf("logged %d times", n)
+		}
+		b.net.do(func() { b.net.fail = nil })
+		b.client.Carrier(true) // what a keeper says when it has made the device
+		start := time.Now()
+		for newest().State != Bound {
+			time.Sleep(time.Millisecond)
+			if time.Since(start) > time.Minute {
+				t.Fatal("no lease")
+			}
+		}
+		if d := time.Since(start); d > 10*time.Millisecond {
+			t.Errorf("it took %v after the device was there", d)
+		}
+	})
+	// The device goes away while an answer is awaited.
+	inBubble(t, testConfig(), func(b *bubble) {
+		b.net.answer = nil
+		b.run()
+		newest := b.drain()
+		synctest.Wait()
+		b.net.do(func() { b.net.last.receive(datagram{err: unix.ENETDOWN}) })
+		if u := newest(); u.Diagnosis != NoCarrier {
+			t.Errorf("diagnosis %v", u.Diagnosis)
+		}
+		b.net.do(func() { b.net.answer = honest })
+		time.Sleep(time.Second)
+		if u := newest(); u.State != Bound || u.Diagnosis != OK {
+			t.Errorf("%+v", u)
+		}
+	})
+}
+
+func TestLoopCarrier(t *testing.T) {
+	inBubble(t, testConfig(), func(b *bubble) {
+		b.client.Carrier(false)
+		b.run()
+		newest := b.drain()
+		time.Sleep(time.Hour)
+		if u := newest(); u.Diagnosis != NoCarrier || len(b.net.log()) != 0 {
+			t.Fatalf("%+v, sent %v", u, b.net.log())
+		}
+		b.client.Carrier(true)
+		if u := newest(); u.State != Bound {
+			t.Fatalf("%+v", u)
+		}
+		l := newest().Lease
+		// Both changes before the loop looks: still one INIT-REBOOT.
+		time.Sleep(time.Minute)
+		b.client.Carrier(false)
+		b.client.Carrier(true)
+		if u := newest(); u.State != Bound || u.Lease.Prefix != l.Prefix || u.Lease == l {
+			t.Errorf("%+v", u)
+		}
+		if got := b.net.log(); !slices.Equal(got[2:], []string{"REBOOT"}) {
+			t.Errorf("sent %v", got)
+		}
+		b.client.Carrier(true)
+		b.client.Carrier(true)
+		time.Sleep(time.Minute)
+		if got := b.net.log(); len(got) != 3 {
+			t.Errorf("sent %v", got)
+		}
+	})
+}
+
+func TestLoopNudge(t *testing.T) {
+	inBubble(t, testConfig(), func(b *bubble) {
+		b.run()
+		newest := b.drain()
+		b.client.Renew() // not bound yet, or just: harmless
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		before := len(b.net.log())
+		b.client.Renew()
+		if newest().State != Bound || len(b.net.log()) != before+1 {
+			t.Errorf("sent %v", b.net.log())
+		}
+		for range 1000 {
+			b.client.Renew()
+			time.Sleep(time.Millisecond)
+		}
+		if n := len(b.net.log()) - before; n > 3 {
+			t.Errorf("%d packets in a second of nudges", n)
+		}
+	})
+}
+
+// What is malformed is counted and said once for each kind, however often it comes.
+func TestLoopCountsGarbage(t *testing.T) {
+	inBubble(t, testConfig(), func(b *bubble) {
+		b.net.answer = func(p *dhcpv4.DHCPv4) [][]byte {
+			truncated := answerTo(p, answer(dhcpv4.MessageTypeOffer, "192.0.2.100", sound()...))
+			wrongXID := bytes.Clone(truncated)
+			binary.BigEndian.PutUint32(wrongXID[offXID:], 1)
+			return slices.Repeat([][]byte{
+				truncated[:offOptions+5], wrongXID,
+				answerTo(p, answer(dhcpv4.MessageTypeOffer, "224.0.0.1", sound()...)),
+			}, 1000)
+		}
+		b.run()
+		newest := b.drain()
+		time.Sleep(time.Second)
+		st := b.client.Stats()
+		if st.Received != 2000 || st.Malformed != 1000 || st.Unusable != 1000 || st.Sent != 1 {
+			t.Errorf("%+v", st)
+		}
+		if n := b.logged.count("level=WARN"); n != 2 {
+			t.Errorf("%d warnings", n)
+		}
+		time.Sleep(10 * time.Second)
+		if u := newest(); u.Diagnosis != Unusable || u.Lease != nil {
+			t.Errorf("%+v", u)
+		}
+	})
+}
