@@ -1,0 +1,326 @@
+package conntrackd
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/wanfail/wanfail/lab/nstest"
+)
+
+func TestMain(m *testing.M) { nstest.Main(m) }
+
+// router is a namespace with a real conntrackd in it.
+type router struct {
+	*Daemon
+	t    *testing.T
+	root string
+	name string
+	ns   *nstest.NS
+	pid  int
+}
+
+// pair connects two routers, a and b, by a cable for the replication.
+func pair(t *testing.T, hashSize int, mode string) (a, b *router) {
+	t.Helper()
+	root := nstest.Image(t)
+	a = &router{t: t, root: root, name: "a", ns: nstest.New(t)}
+	b = &router{t: t, root: root, name: "b", ns: nstest.New(t)}
+	// Between two namespaces by way of this one, since Veth has one end here.
+	a.ns.Veth(t, "toa", "sync0")
+	b.ns.Veth(t, "tob", "sync0")
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "sync"}}
+	must(t, netlink.LinkAdd(bridge))
+	t.Cleanup(func() { _ = netlink.LinkDel(bridge) })
+	must(t, netlink.LinkSetUp(bridge))
+	for _, name := range []string{"toa", "tob"} {
+		l, err := netlink.LinkByName(name)
+		must(t, err)
+		must(t, netlink.LinkSetMaster(l, bridge))
+	}
+	a.start(hashSize, mode, 1, 2)
+	b.start(hashSize, mode, 2, 1)
+	return a, b
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *router) start(hashSize int, mode string, self, peer int) {
+	r.t.Helper()
+	r.ns.Do(r.t, func() error {
+		l, err := netlink.LinkByName("sync0")
+		if err != nil {
+			return err
+		}
+		addr, err := netlink.ParseAddr(fmt.Sprintf("192.0.2.%d/24", self))
+		if err != nil {
+			return err
+		}
+		return netlink.AddrAdd(l, addr)
+	})
+	conf := fmt.Sprintf(`Sync {
+	Mode FTFW { %s }
+	UDP {
+		IPv4_address 192.0.2.%d
+		IPv4_Destination_Address 192.0.2.%d
+		Port 3780
+		Interface sync0
+		Checksum on
+	}
+}
+General {
+	Systemd off
+	HashSize %d
+	HashLimit 262144
+	LogFile /run/%s.log
+	LockFile /run/%s.lock
+	UNIX { Path /run/%s.ctl }
+	NetlinkBufferSize 8388608
+	NetlinkBufferSizeMaxGrowth 16777216
+	Filter From Userspace { Protocol Accept { TCP } }
+}
+`, mode, self, peer, hashSize, r.name, r.name, r.name)
+	file := filepath.Join(r.root, "run", r.name+".conf")
+	must(r.t, os.WriteFile(file, []byte(conf), 0o600))
+	r.pid = r.ns.Daemon(r.t, r.root, "/usr/sbin/conntrackd", "-C", "/run/"+r.name+".conf").Process.Pid
+	var err error
+	r.Daemon, err = Open(file, slog.New(slog.DiscardHandler))
+	must(r.t, err)
+	r.conf.socket = filepath.Join(r.root, r.conf.socket) // it runs in a chroot
+	r.t.Cleanup(func() {
+		if r.t.Failed() {
+			log, _ := os.ReadFile(filepath.Join(r.root, "run", r.name+".log"))
+			r.t.Logf("%s's conntrackd logged:\n%s", r.name, log)
+		}
+	})
+	r.eventually("conntrackd runs", func() bool { return r.Running(r.t.Context()) })
+}
+
+func (r *router) eventually(what string, f func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(10 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			r.t.Fatalf("%s: waited in vain for: %s", r.name, what)
+		}
+	}
+}
+
+// connect puts n established TCP connections into the router's kernel.
+func (r *router) connect(n int) {
+	r.t.Helper()
+	established := uint8(3) // TCP_CONNTRACK_ESTABLISHED
+	r.ns.Do(r.t, func() error {
+		h, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		for i := range n {
+			client, server := net.IPv4(10, 0, byte(i>>8), byte(i)).To4(), net.IPv4(203, 0, 113, 80).To4()
+			port := uint16(1024 + i%60000)
+			err := h.ConntrackCreate(netlink.ConntrackTable, unix.AF_INET, &netlink.ConntrackFlow{
+				FamilyType: unix.AF_INET,
+				Forward:    netlink.IPTuple{SrcIP: client, DstIP: server, SrcPort: port, DstPort: 443, Protocol: unix.IPPROTO_TCP},
+				Reverse:    netlink.IPTuple{SrcIP: server, DstIP: client, SrcPort: 443, DstPort: port, Protocol: unix.IPPROTO_TCP},
+				TimeOut:    600,
+				ProtoInfo:  &netlink.ProtoInfoTCP{State: established},
+			})
+			if err != nil {
+				return fmt.Errorf("connection %d: %w", i, err)
+			}
+		}
+		return nil
+	})
+}
+
+// kernel counts the connections in the router's kernel.
+func (r *router) kernel() (n int) {
+	r.t.Helper()
+	r.ns.Do(r.t, func() error {
+		flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+		for _, f := range flows {
+			if f.Forward.DstPort == 443 {
+				n++
+			}
+		}
+		return err
+	})
+	return n
+}
+
+func (r *router) replicated() int {
+	r.t.Helper()
+	n, err := r.external(r.t.Context())
+	must(r.t, err)
+	return n
+}
+
+// The whole of a failover and back, with the address' moment marked by Commit's
+// return: what is not in the kernel then is lost.
+func TestFailoverAndBack(t *testing.T) {
+	const n = 3000
+	a, b := pair(t, 16384, "")
+	a.connect(n)
+	b.eventually("all replicated", func() bool { return b.replicated() == n })
+	if got := b.kernel(); got > 0 {
+		t.Fatalf("b has %d connections before the commit", got)
+	}
+	start := time.Now()
+	must(t, b.Commit(t.Context()))
+	if got := b.kernel(); got != n {
+		t.Errorf("when the commit has ended b has %d of %d connections", got, n)
+	}
+	t.Logf("commit of %d connections: %v", n, time.Since(start))
+	must(t, b.Resume(t.Context()))
+	if got := b.replicated(); got != 0 {
+		t.Errorf("b still holds %d connections of a's", got)
+	}
+	must(t, a.Yield(t.Context()))
+	a.eventually("b has sent all back", func() bool { return a.replicated() == n })
+	// Back: the second commit of a's life must be as good as the first.
+	must(t, a.Commit(t.Context()))
+	must(t, a.Resume(t.Context()))
+	must(t, b.Yield(t.Context()))
+	b.eventually("a has sent all back", func() bool { return b.replicated() == n })
+	must(t, b.Commit(t.Context()))
+	if got := b.kernel(); got != n {
+		t.Errorf("after the second commit b has %d of %d connections", got, n)
+	}
+}
+
+// What Problem says is true: with a small table nothing is flushed after the first
+// commit. Should a newer conntrackd be better, Problem must be taken back.
+func TestSmallHashSizeDefeatsTheFlush(t *testing.T) {
+	const n = 100
+	a, b := pair(t, oneStep, "")
+	if b.Problem() == "" {
+		t.Error("no problem is seen")
+	}
+	a.connect(n)
+	b.eventually("all replicated", func() bool { return b.replicated() == n })
+	must(t, b.Commit(t.Context()))
+	if got := b.kernel(); got != n {
+		t.Fatalf("the commit gave %d of %d connections", got, n)
+	}
+	err := b.Resume(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "refused") || !strings.Contains(err.Error(), "HashSize") {
+		t.Errorf("resume: %v; is this conntrackd better than Problem says?", err)
+	}
+	if got := b.replicated(); got != n {
+		t.Errorf("after the flush b holds %d connections of %d: this conntrackd is better than Problem says", got, n)
+	}
+	a.eventually("b has sent its connections even so", func() bool { return a.replicated() == n })
+}
+
+func TestWithoutExternalCache(t *testing.T) {
+	const n = 100
+	a, b := pair(t, oneStep, "DisableExternalCache On")
+	a.connect(n)
+	b.eventually("all in the kernel", func() bool { return b.kernel() == n })
+	must(t, b.Commit(t.Context()))
+	must(t, b.Resume(t.Context()))
+	must(t, a.Yield(t.Context()))
+	if got := b.kernel(); got != n {
+		t.Errorf("b has %d of %d connections", got, n)
+	}
+}
+
+func TestDaemonThatHangs(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	_, b := pair(t, 16384, "")
+	// The process that is stopped is nsenter's successor: it has become conntrackd.
+	must(t, unix.Kill(b.pid, unix.SIGSTOP))
+	defer unix.Kill(b.pid, unix.SIGCONT)
+	for name, f := range map[string]func(context.Context) error{"commit": b.Commit, "resume": b.Resume, "yield": b.Yield} {
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 200*time.Millisecond, fmt.Errorf("200 ms are over"))
+		start := time.Now()
+		err := f(ctx)
+		took := time.Since(start)
+		cancel()
+		if err == nil || !strings.Contains(err.Error(), "does not answer: 200 ms are over") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if took < 190*time.Millisecond || took > 300*time.Millisecond {
+			t.Errorf("%s took %v", name, took)
+		}
+	}
+}
+
+func TestDaemonThatIsDown(t *testing.T) {
+	_, b := pair(t, 16384, "")
+	must(t, unix.Kill(b.pid, unix.SIGKILL))
+	b.eventually("conntrackd is gone", func() bool { return !b.Running(t.Context()) })
+	start := time.Now()
+	if err := b.Commit(t.Context()); err == nil || !strings.Contains(err.Error(), "conntrackd is not running") {
+		t.Errorf("commit: %v", err)
+	}
+	if took := time.Since(start); took > 50*time.Millisecond {
+		t.Errorf("a daemon that is down costs %v", took)
+	}
+}
+
+// fakeDaemon answers requests as f does.
+func fakeDaemon(t *testing.T, f func(net.Listener, net.Conn)) *Daemon {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "ctl")
+	l, err := net.Listen("unix", socket)
+	must(t, err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 4))
+			f(l, c)
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-done; goleak.VerifyNone(t) })
+	return &Daemon{conf: config{sync: true, socket: socket, hashSize: 16384}, log: slog.New(slog.DiscardHandler)}
+}
+
+// A daemon that dies while it commits has not committed.
+func TestDaemonThatDiesOfTheCommit(t *testing.T) {
+	d := fakeDaemon(t, func(l net.Listener, _ net.Conn) { _ = l.Close() })
+	if err := d.Commit(t.Context()); err == nil || !strings.Contains(err.Error(), "died") {
+		t.Errorf("commit: %v", err)
+	}
+}
+
+func TestDaemonThatTalksNonsense(t *testing.T) {
+	d := fakeDaemon(t, func(_ net.Listener, c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400\r\n")) })
+	if err := d.Resume(t.Context()); err == nil || !strings.Contains(err.Error(), "no external cache") {
+		t.Errorf("resume: %v", err)
+	}
+}
+
+func TestDaemonThatTalksWithoutEnd(t *testing.T) {
+	d := fakeDaemon(t, func(_ net.Listener, c net.Conn) {
+		for {
+			if _, err := c.Write(make([]byte, 4096)); err != nil {
+				return
+			}
+		}
+	})
+	if err := d.Yield(t.Context()); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("yield: %v", err)
+	}
+}
