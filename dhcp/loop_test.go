@@ -722,3 +722,28 @@ func TestLoopCountsGarbage(t *testing.T) {
 		}
 	})
 }
+
+// A server that answers only every third packet is slow, not fatal.
+func TestLoopLossyServer(t *testing.T) {
+	inBubble(t, testConfig(), func(b *bubble) {
+		n := 0
+		b.net.answer = func(p *dhcpv4.DHCPv4) [][]byte {
+			if n++; n%3 != 0 {
+				return nil
+			}
+			return honest(p)
+		}
+		b.run()
+		b.until(Bound)
+		if d := time.Since(b.net.start); d < 20*time.Second || d > 40*time.Second {
+			t.Errorf("it took %v", d)
+		}
+		newest := b.drain()
+		for range 100 { // days; the address never leaves
+			time.Sleep(time.Hour)
+			if u := newest(); u.Lease == nil {
+				t.Fatalf("%+v", u)
+			}
+		}
+	})
+}

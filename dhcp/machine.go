@@ -168,6 +168,9 @@ func (m *machine) acquire(at time.Duration) {
 func (m *machine) link(now time.Duration, up bool) {
 	if up && m.carrier && m.failures > 0 {
 		m.next = min(m.next, now) // what could not leave may leave now
+		if m.diag == NoCarrier {
+			m.diag = OK
+		}
 		return
 	}
 	if up == m.carrier {

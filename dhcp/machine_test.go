@@ -748,7 +748,7 @@ func TestAckWithoutServer(t *testing.T) {
 	}
 }
 
-func TestNames8(t *testing.T) {
+func TestNamesOfStatesAndDiagnoses(t *testing.T) {
 	for s := range State(len(states)) {
 		if b, _ := s.MarshalText(); string(b) != states[s] || strings.Contains(string(b), "(") {
 			t.Errorf("%d is %s", s, b)

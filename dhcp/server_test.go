@@ -17,6 +17,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/lab/nstest"
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,8 +25,7 @@ var (
 	mac       = net.HardwareAddr{0x02, 0x68, 0x71, 0x2e, 0x62, 0x67}
 	serverIP  = netip.MustParseAddr("192.0.2.1")
 	leasedIP  = netip.MustParsePrefix("192.0.2.100/24")
-	otherIP   = netip.MustParseAddr("192.0.2.2")
-	onNothing = time.Minute // for what must happen: the test fails after it
+	onNothing = 10 * time.Second // for what must happen: the test fails after it
 )
 
 // seen is a request as the server saw it.
@@ -41,7 +41,6 @@ type seen struct {
 type server struct {
 	t      testing.TB
 	conn   *packet.Conn
-	index  int
 	mu     sync.Mutex
 	log    []seen
 	answer func(*server, seen)
@@ -52,6 +51,7 @@ type server struct {
 // shared MAC.
 func newServer(t testing.TB) (*server, *nstest.NS) {
 	t.Helper()
+	t.Cleanup(func() { goleak.VerifyNone(t) }) // the last one to run
 	ns := nstest.New(t)
 	ns.Veth(t, "wan0", "isp0")
 	link, err := netlink.LinkByName("wan0")
@@ -114,7 +114,10 @@ func (s *server) serve() {
 		s.log = append(s.log, r)
 		answer := s.answer
 		s.mu.Unlock()
-		s.got <- r
+		select {
+		case s.got <- r:
+		default:
+		}
 		answer(s, r)
 	}
 }
@@ -177,6 +180,11 @@ func (s *server) send(r seen, payload []byte) {
 }
 
 func (s *server) frame(dst net.HardwareAddr, to netip.Addr, payload []byte) {
+	s.write(dst, wrap(dst, to, payload))
+}
+
+// wrap puts a message into a frame without a UDP checksum.
+func wrap(dst net.HardwareAddr, to netip.Addr, payload []byte) []byte {
 	b := make([]byte, 42, 42+len(payload))
 	copy(b, dst)
 	copy(b[6:], []byte{2, 0, 0, 0, 0, 1})
@@ -199,10 +207,14 @@ func (s *server) frame(dst net.HardwareAddr, to netip.Addr, payload []byte) {
 	binary.BigEndian.PutUint16(ip[20:], 67)
 	binary.BigEndian.PutUint16(ip[22:], 68)
 	binary.BigEndian.PutUint16(ip[24:], uint16(8+len(payload)))
-	b = append(b, payload...)
+	return append(b, payload...)
+}
+
+func (s *server) write(dst net.HardwareAddr, b []byte) {
 	_, err := s.conn.WriteTo(b, &packet.Addr{HardwareAddr: dst})
-	// Under a flood the far end's queue may be full; the frame is lost, as on a wire.
-	if err != nil && !errorsIsAny(err, syscall.ENOBUFS, syscall.ENETDOWN, net.ErrClosed) {
+	// Under a flood the far queue may be full, and the test may be over: the frame is
+	// lost, as on a wire.
+	if err != nil && !errorsIsAny(err, syscall.ENOBUFS, syscall.ENETDOWN, syscall.EBADF, net.ErrClosed) {
 		s.t.Errorf("server: %v", err)
 	}
 }
@@ -210,24 +222,25 @@ func (s *server) frame(dst net.HardwareAddr, to netip.Addr, payload []byte) {
 // keeper plays the consumer: it puts the address of each lease on wan0.
 type keeper struct {
 	t       testing.TB
+	iface   string
 	client  *dhcp.Client
 	updates chan dhcp.Update
-	stop    func()
+	stop    func() time.Duration
 }
 
 // run starts a client on wan0 and the consumer.
-func run(t testing.TB, cfg dhcp.Config, before ...func(*dhcp.Client)) *keeper {
+func run(t testing.TB, cfg dhcp.Config) *keeper {
 	t.Helper()
-	cfg.Interface, cfg.MAC = "wan0", mac
+	cfg.MAC = mac
+	if cfg.Interface == "" {
+		cfg.Interface = "wan0"
+	}
 	c, err := dhcp.New(cfg, testLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range before {
-		f(c)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
-	k := &keeper{t: t, client: c, updates: make(chan dhcp.Update, 1000)}
+	k := &keeper{t: t, iface: cfg.Interface, client: c, updates: make(chan dhcp.Update, 1000)}
 	raw := make(chan dhcp.Update)
 	done := make(chan struct{})
 	go func() {
@@ -241,11 +254,19 @@ func run(t testing.TB, cfg dhcp.Config, before ...func(*dhcp.Client)) *keeper {
 		var held netip.Prefix
 		for u := range raw {
 			held = k.apply(held, u.Lease)
-			k.updates <- u
+			select {
+			case k.updates <- u:
+			default: // the test has seen enough
+			}
 		}
 	}()
-	k.stop = func() { cancel(); <-done }
-	t.Cleanup(k.stop)
+	k.stop = func() time.Duration {
+		start := time.Now()
+		cancel()
+		<-done
+		return time.Since(start)
+	}
+	t.Cleanup(func() { k.stop() })
 	return k
 }
 
@@ -257,7 +278,7 @@ func (k *keeper) apply(held netip.Prefix, l *dhcp.Lease) netip.Prefix {
 	if want == held {
 		return held
 	}
-	link, err := netlink.LinkByName("wan0")
+	link, err := netlink.LinkByName(k.iface)
 	if err != nil {
 		return held
 	}
