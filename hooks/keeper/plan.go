@@ -26,13 +26,12 @@ func plan(wan config.WAN, lease *dhcp.Lease) netif.Desired {
 	if lease == nil {
 		return d
 	}
-	d.Link.MTU = lease.MTU
-	d.Addr = lease.Prefix
-	d.Broadcast = lease.Broadcast
-	d.Valid = lease.Remaining()
-	if lease.Infinite() {
-		d.Valid = netif.Forever
+	valid := lease.Remaining() // dhcp.Infinite is netif.Forever
+	if valid <= 0 {
+		return d // the client is about to say so
 	}
+	d.Link.MTU = lease.MTU
+	d.Addr, d.Broadcast, d.Valid = lease.Prefix, lease.Broadcast, valid
 	for _, r := range lease.Routes {
 		if r.Dst.Bits() == 0 && !wan.DefaultRoute {
 			continue
