@@ -29,8 +29,8 @@ var ErrNone = errors.New("no conntrackd that replicates connections")
 // concurrent use, but only in order do they make sense: Commit, then the address,
 // then Resume.
 //
-// A conntrackd that hangs delays a caller until its ctx ends and no longer; one
-// that is down does not delay it at all.
+// A conntrackd that is down delays no caller; one that hangs delays Commit for at
+// most Patience, and the others until their ctx ends.
 type Daemon struct {
 	conf config
 	log  *slog.Logger
@@ -96,27 +96,62 @@ func (d *Daemon) Running(ctx context.Context) bool {
 	return true
 }
 
+// Patience is how long Commit waits for a sign of life. With 100000 connections a
+// commit takes about a second, which is worth waiting for; a daemon that hangs is
+// not.
+const Patience = 200 * time.Millisecond
+
 // Commit puts the peer's connections into the kernel. When it returns nil they are
 // there. With DisableExternalCache they have been there all along.
 //
-// Should something else (an old notify script) have a commit running, the daemon
-// skips this one and does not say so.
+// It takes as long as the daemon is at work and ctx allows, but ends within
+// Patience when the daemon is silent. Should something else (an old notify script)
+// have a commit running, the daemon skips this one and does not say so.
 func (d *Daemon) Commit(ctx context.Context) error {
 	if d.conf.noCache {
 		return nil
 	}
 	start := time.Now()
-	if _, err := d.request(ctx, allCommit); err != nil {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make(chan error, 1)
+	go func() {
+		_, err := d.request(ctx, allCommit)
+		done <- err
+	}()
+	if err := d.attend(ctx, done, cancel); err != nil {
 		return fmt.Errorf("commit connections: %w", err)
 	}
 	// The end of a daemon that dies in the middle looks like the end of the commit.
 	c, err := d.dial(ctx)
 	if err != nil {
-		return fmt.Errorf("commit connections: conntrackd died of it: %w", err)
+		return fmt.Errorf("commit connections: %w", err)
 	}
 	_ = c.Close()
 	d.log.Debug("connections committed", "took", time.Since(start))
 	return nil
+}
+
+// attend waits for done and gives up, by cancel, on a daemon that hangs. One that
+// is at work answers other requests between the steps of a commit.
+func (d *Daemon) attend(ctx context.Context, done <-chan error, cancel context.CancelCauseFunc) error {
+	const pause = Patience / 10
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-timer.C:
+		}
+		sign, stop := context.WithTimeoutCause(ctx, Patience-pause, fmt.Errorf("no sign of life for %v", Patience))
+		_, err := d.request(sign, statsCache)
+		if err != nil && sign.Err() != nil { // else it died, and done will tell
+			cancel(context.Cause(sign))
+		}
+		stop()
+		timer.Reset(pause)
+	}
 }
 
 // Resume makes this router the one that sends, once its address is up: the caches

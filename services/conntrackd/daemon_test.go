@@ -2,12 +2,15 @@ package conntrackd
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -182,10 +185,10 @@ func TestFailoverAndBack(t *testing.T) {
 	}
 	start := time.Now()
 	must(t, b.Commit(t.Context()))
+	t.Logf("commit of %d connections: %v", n, time.Since(start))
 	if got := b.kernel(); got != n {
 		t.Errorf("when the commit has ended b has %d of %d connections", got, n)
 	}
-	t.Logf("commit of %d connections: %v", n, time.Since(start))
 	must(t, b.Resume(t.Context()))
 	if got := b.replicated(); got != 0 {
 		t.Errorf("b still holds %d connections of a's", got)
@@ -240,24 +243,79 @@ func TestWithoutExternalCache(t *testing.T) {
 	}
 }
 
+// A commit may take longer than a daemon may be silent.
+func TestLargeCommit(t *testing.T) {
+	const n = 20000
+	a, b := pair(t, 65536, "")
+	a.connect(n)
+	b.eventually("all replicated", func() bool { return b.replicated() == n })
+	start := time.Now()
+	must(t, b.Commit(t.Context()))
+	t.Logf("commit of %d connections: %v", n, time.Since(start))
+	if got := b.kernel(); got != n {
+		t.Errorf("when the commit has ended b has %d of %d connections", got, n)
+	}
+}
+
 func TestDaemonThatHangs(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	_, b := pair(t, 16384, "")
 	// The process that is stopped is nsenter's successor: it has become conntrackd.
 	must(t, unix.Kill(b.pid, unix.SIGSTOP))
 	defer unix.Kill(b.pid, unix.SIGCONT)
-	for name, f := range map[string]func(context.Context) error{"commit": b.Commit, "resume": b.Resume, "yield": b.Yield} {
-		ctx, cancel := context.WithTimeoutCause(t.Context(), 200*time.Millisecond, fmt.Errorf("200 ms are over"))
+	for _, c := range []struct {
+		name, problem string
+		limit         time.Duration
+		call          func(context.Context) error
+		took          time.Duration
+	}{
+		{"commit", "no sign of life for 200ms", 5 * time.Second, b.Commit, Patience},
+		{"cut short", "time is over", 100 * time.Millisecond, b.Commit, 100 * time.Millisecond},
+		{"resume", "time is over", 100 * time.Millisecond, b.Resume, 100 * time.Millisecond},
+		{"yield", "time is over", 100 * time.Millisecond, b.Yield, 100 * time.Millisecond},
+	} {
+		ctx, cancel := context.WithTimeoutCause(t.Context(), c.limit, errors.New("time is over"))
 		start := time.Now()
-		err := f(ctx)
+		err := c.call(ctx)
 		took := time.Since(start)
 		cancel()
-		if err == nil || !strings.Contains(err.Error(), "does not answer: 200 ms are over") {
-			t.Errorf("%s: %v", name, err)
+		if err == nil || !strings.Contains(err.Error(), "does not answer: "+c.problem) {
+			t.Errorf("%s: %v", c.name, err)
 		}
-		if took < 190*time.Millisecond || took > 300*time.Millisecond {
-			t.Errorf("%s took %v", name, took)
+		if took < c.took-10*time.Millisecond || took > c.took+100*time.Millisecond {
+			t.Errorf("%s took %v, want %v", c.name, took, c.took)
 		}
+	}
+}
+
+// A daemon that is at work for long is waited for: it answers other requests.
+func TestDaemonThatIsSlow(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "ctl")
+	l, err := net.Listen("unix", socket)
+	must(t, err)
+	var served sync.WaitGroup
+	served.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			served.Go(func() {
+				defer c.Close()
+				cmd := make([]byte, 4)
+				if _, err := c.Read(cmd); err == nil && binary.NativeEndian.Uint32(cmd) == uint32(allCommit) {
+					time.Sleep(3 * Patience)
+				}
+			})
+		}
+	})
+	defer served.Wait()
+	defer l.Close()
+	d := &Daemon{conf: config{sync: true, socket: socket, hashSize: 16384}, log: slog.New(slog.DiscardHandler)}
+	start := time.Now()
+	must(t, d.Commit(t.Context()))
+	if took := time.Since(start); took < 3*Patience || took > 4*Patience {
+		t.Errorf("took %v", took)
 	}
 }
 
@@ -300,7 +358,7 @@ func fakeDaemon(t *testing.T, f func(net.Listener, net.Conn)) *Daemon {
 // A daemon that dies while it commits has not committed.
 func TestDaemonThatDiesOfTheCommit(t *testing.T) {
 	d := fakeDaemon(t, func(l net.Listener, _ net.Conn) { _ = l.Close() })
-	if err := d.Commit(t.Context()); err == nil || !strings.Contains(err.Error(), "died") {
+	if err := d.Commit(t.Context()); err == nil || !strings.Contains(err.Error(), "is not running") {
 		t.Errorf("commit: %v", err)
 	}
 }
