@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/wanfail/wanfail/services/internal/command"
 )
 
 // InitDir is where the init scripts of both platforms are.
@@ -31,7 +33,7 @@ type Init struct {
 func NewInit(dir string, log *slog.Logger) *Init {
 	// Whoever started us may have left descriptors open without close-on-exec; a
 	// daemon that inherits one holds it for as long as it lives.
-	if err := closeOnExec(); err != nil {
+	if err := command.CloseOnExec(); err != nil {
 		log.Warn("daemons may inherit open files", "err", err)
 	}
 	return &Init{dir: dir, log: log, startSettle: 3 * time.Second, stopSettle: 10 * time.Second}
@@ -81,13 +83,13 @@ func (m *Init) reach(ctx context.Context, name, verb string, want State, settle 
 	}
 	// The exit code is kept for the message only: rc.common's start returns 0 with
 	// the binary missing, and LSB scripts return 1 for "was running already".
-	out, verbErr := run(ctx, s.path, verb)
+	out, verbErr := s.run(ctx, verb)
 	if ctx.Err() != nil {
 		return verbErr
 	}
 	m.log.Debug("ran init script", "script", s.path, "verb", verb, "err", verbErr)
 	if err := s.await(ctx, want, settle); err != nil {
-		return errors.Join(fmt.Errorf("%s %s: %w%s", s.path, verb, err, quoteOutput(out)), verbErr)
+		return errors.Join(fmt.Errorf("%s %s: %w%s", s.path, verb, err, command.Quote(out)), verbErr)
 	}
 	return nil
 }

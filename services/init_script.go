@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"path"
 	"strings"
+
+	"github.com/wanfail/wanfail/services/internal/command"
 )
 
 // script is an init script and how it tells its state.
@@ -57,10 +59,14 @@ func readScript(file string) (script, error) {
 	return script{path: file, verb: "status", lsb: true}, nil
 }
 
+func (s script) run(ctx context.Context, verb string) (output string, err error) {
+	return command.Command{Path: s.path, Args: []string{verb}}.Run(ctx)
+}
+
 // state asks the script. LSB 3.0, "Init Script Actions", for status: 0 running,
 // 1 dead with a pid file, 2 dead with a lock file, 3 not running, 4 unknown.
 func (s script) state(ctx context.Context) (State, error) {
-	out, err := run(ctx, s.path, s.verb)
+	out, err := s.run(ctx, s.verb)
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
@@ -75,5 +81,5 @@ func (s script) state(ctx context.Context) (State, error) {
 	if code := exit.ExitCode(); 1 <= code && code <= last {
 		return Stopped, nil
 	}
-	return Stopped, fmt.Errorf("%w%s", err, quoteOutput(out))
+	return Stopped, fmt.Errorf("%w%s", err, command.Quote(out))
 }

