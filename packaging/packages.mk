@@ -139,7 +139,8 @@ $(OPENWRT_ARCHS:%=packages-apk-%): packages-apk-%: $(PACKAGES_DIR)/openwrt-%/wan
 	$(call STAGED,$(stage))
 	$(call NFPM,apk,packaging/openwrt/nfpm/apk.yaml,$(stage),$*,$(PACKAGES_APK_VERSION),$(DIST)/wanfail-$(PACKAGES_APK_VERSION)-r1-$*.apk)
 
-# The SBOM lists what is linked into the program, read from the program itself.
+# The SBOMs list what is linked into the programs, read from the programs
+# themselves. OpenWrt's is linked without the D-Bus client.
 release:
 	rm -rf $(DIST)
 	$(MAKE) deb ipk apk
@@ -149,8 +150,10 @@ release:
 	for arch in mipsel_24kc mips_24kc; do \
 		install -m755 $(PACKAGES_DIR)/openwrt-$$arch/wanfail $(DIST)/wanfail-linux-$$arch || exit; \
 	done
-	$(PACKAGES_TOOL) cyclonedx-gomod bin -json -noserial -notimestamp -std -version '$(VERSION)' \
-		-output $(DIST)/wanfail.cdx.json $(PACKAGES_DIR)/deb-amd64/wanfail
+	for kind in deb-amd64 openwrt-x86_64; do \
+		$(PACKAGES_TOOL) cyclonedx-gomod bin -json -noserial -notimestamp -std -version '$(VERSION)' \
+			-output $(DIST)/wanfail-$${kind%-*}.cdx.json $(PACKAGES_DIR)/$$kind/wanfail || exit; \
+	done
 	cd $(DIST) && sha256sum -- * >SHA256SUMS
 	@ls -l $(DIST)
 
