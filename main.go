@@ -27,6 +27,7 @@ import (
 	"github.com/wanfail/wanfail/hooks/view"
 	"github.com/wanfail/wanfail/netif"
 	"github.com/wanfail/wanfail/services"
+	"github.com/wanfail/wanfail/services/conntrackd"
 )
 
 // version is stamped by the linker.
@@ -319,6 +320,7 @@ func assemble(c *cli.Context, log *slog.Logger) (o keeper.Options, stop func(), 
 		return o, stop, err
 	}
 	o.Services = m
+	o.Replica = keeper.Replication(o.Config.Conntrackd, conntrackd.ConfigFile, log)
 	if n := netifd.Detect(netif.Protocol); n != nil {
 		o.Publishers = append(o.Publishers, keeper.Netifd{Notifier: n})
 	}

@@ -13,7 +13,7 @@ import (
 // replica drives the replication of connections to the peer (conntrackd).
 type replica interface {
 	// Commit puts the peer's connections into the kernel. They are there when it
-	// returns nil.
+	// returns nil. It gives up soon on a replication that gives no sign of life.
 	Commit(ctx context.Context) error
 	// Resume makes this router the one that sends, once its address is up.
 	Resume(ctx context.Context) error
@@ -21,10 +21,13 @@ type replica interface {
 	Yield(ctx context.Context) error
 }
 
-// commitLimit is the longest that a replication which hangs may delay the
-// address, otherLimit the longest for what nobody waits for.
+// commitLimit is the longest that a replication which is at work may delay the
+// address: with 100000 connections a commit takes a second, and an address
+// without them is the end of each. For one that hangs or is down the replica
+// itself has less patience (conntrackd.Patience, 200 ms). otherLimit is for what
+// nobody waits for.
 const (
-	commitLimit = 200 * time.Millisecond
+	commitLimit = 3 * time.Second
 	otherLimit  = 5 * time.Second
 )
 
