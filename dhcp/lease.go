@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -104,8 +105,11 @@ func (l *Lease) validate() error {
 	if len(l.Routes) > maxRoutes {
 		return fmt.Errorf("%d routes are too many", len(l.Routes))
 	}
-	for _, r := range l.Routes {
-		if !r.Dst.IsValid() || !r.Dst.Addr().Is4() || r.Dst != r.Dst.Masked() {
+	for i, r := range l.Routes {
+		if slices.ContainsFunc(l.Routes[:i], func(o Route) bool { return o.Dst == r.Dst }) {
+			return fmt.Errorf("two routes to %v", r.Dst)
+		}
+		if !r.Dst.IsValid() || !r.Dst.Addr().Is4() || r.Dst != r.Dst.Masked() || (r.Dst.Bits() > 0 && !routable(r.Dst.Addr())) {
 			return fmt.Errorf("route destination %v is invalid", r.Dst)
 		}
 		if r.Gateway.IsValid() && (!usable(r.Gateway) || r.Gateway == l.Addr()) {
@@ -126,9 +130,14 @@ func (l *Lease) validate() error {
 			return fmt.Errorf("name server %v is not a unicast address", a)
 		}
 	}
-	for _, name := range append([]string{l.Domain, l.Hostname}, l.Search...) {
+	for _, name := range []string{l.Domain, l.Hostname} {
 		if name != "" && !validName(name) {
 			return fmt.Errorf("%q is not a domain name", name)
+		}
+	}
+	for _, name := range l.Search {
+		if !validName(name) {
+			return fmt.Errorf("%q in the search list is not a domain name", name)
 		}
 	}
 	if l.MTU != 0 && (l.MTU < minMTU || l.MTU > math.MaxUint16) {

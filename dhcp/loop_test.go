@@ -264,10 +264,11 @@ func (b *bubble) run() {
 
 // stop ends Run; it must need no time and leave nothing open.
 func (b *bubble) stop() {
-	start, sent := time.Now(), len(b.net.log())
+	start := time.Now()
 	b.cancel()
 	<-b.done
 	b.cancel = nil
+	sent := len(b.net.log())
 	if d := time.Since(start); d != 0 {
 		b.t.Errorf("Run took %v to end", d)
 	}
