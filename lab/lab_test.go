@@ -115,12 +115,12 @@ func waitWAN(ctx context.Context, t *testing.T, r *lab.Router) (addr string) {
 func TestScenarios(t *testing.T) {
 	for _, sc := range []lab.Scenario{lab.Crash, lab.Stop, lab.Failback} {
 		t.Run(string(sc), func(t *testing.T) {
-			l := start(t, lab.Options{Scheme: lab.Careful, Backend: lab.Systemd})
+			l := start(t, lab.Options{Scheme: lab.Careful, Backend: lab.Systemd, Conntrackd: true})
 			tl, err := l.Timeline()
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := l.Run(limit(t, 40*time.Second), sc, tl, lab.RunOptions{Sessions: 20, Settle: 3 * time.Second})
+			r, err := l.Run(limit(t, 40*time.Second), sc, tl, lab.RunOptions{Sessions: 20, Settle: 3 * time.Second, Linger: time.Second})
 			if err != nil {
 				t.Fatal(err)
 			}

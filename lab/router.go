@@ -91,6 +91,10 @@ func (r *Router) configure() error {
 		"MiniUPnPd_PRESTART_COMMAND=true\nMiniUPnPd_POSTSTOP_COMMAND=true\n", 0o644); err != nil {
 		return err
 	}
+	// Its unit names the file, its init script leaves it at the default.
+	if err := r.disk.Symlink("miniupnpd/miniupnpd.conf", "/etc/miniupnpd.conf"); err != nil {
+		return err
+	}
 	// systemd generates one at each boot of a machine that has none.
 	if err := r.WriteFile("/etc/machine-id", fmt.Sprintf("%032x\n", 0x1ab0+i), 0o444); err != nil {
 		return err

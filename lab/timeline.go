@@ -48,7 +48,7 @@ func (e Event) String() string {
 	case KindVIP:
 		return "virtual address " + VIP.Addr().String() + " " + e.Subject
 	case KindHook:
-		return "keepalived calls the hook: " + e.Subject
+		return "hook " + e.Subject
 	case KindLink:
 		return "macvlan wan " + e.Subject
 	case KindAddr:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -189,19 +190,40 @@ func (t *Timeline) hook(r *Router, pid int, path string, at time.Time) {
 		if err != nil {
 			return
 		}
-		// keepalived may have put a shell in between, with all in one argument.
-		line := strings.Join(strings.Split(string(b), "\x00"), " ")
-		_, role, found := strings.Cut(line, path+" ")
-		if role = strings.TrimSpace(role); found && role != "" {
-			switch verb, _, _ := strings.Cut(role, " "); verb {
-			case "status", "keeper", "--version", "fifo":
-			default:
+		if role, ok := hookRole(strings.Split(string(b), "\x00"), path); ok {
+			if role != "" {
 				t.add(Event{At: at, Node: r.Name, Kind: KindHook, Subject: role})
 			}
 			return
 		}
 		time.Sleep(500 * time.Microsecond)
 	}
+}
+
+// hookRole finds the role in the arguments of a hook; it is empty for other
+// commands of the same program. A process that is not the hook (yet) is not ok.
+func hookRole(args []string, path string) (role string, ok bool) {
+	for i, a := range args {
+		if a == path || i == 0 && a == filepath.Base(path) {
+			args, ok = args[i+1:], true
+			break
+		}
+		// A shell's -c has all in one argument.
+		if _, rest, found := strings.Cut(a, path+" "); found {
+			args, ok = strings.Fields(rest), true
+			break
+		}
+	}
+	if !ok || len(args) == 0 {
+		return "", false
+	}
+	switch args[0] {
+	case "primary", "backup", "master", "fault", "stop":
+		return args[0], true
+	case "notify":
+		return strings.TrimSpace(strings.Join(args, " ")), true
+	}
+	return "", true
 }
 
 // pidfiles that daemons make when they are up and remove when they end.

@@ -15,7 +15,7 @@ func TestFailover(t *testing.T) {
 		for _, sc := range []lab.Scenario{lab.Crash, lab.Stop, lab.Failback} {
 			t.Run(string(backend)+"/"+string(sc), func(t *testing.T) {
 				w := build(t, 40*time.Second, lab.Options{Backend: backend, Conntrackd: true})
-				rep, err := w.l.Run(w.ctx, sc, w.tl, lab.RunOptions{Sessions: 20, Settle: 5 * time.Second})
+				rep, err := w.l.Run(w.ctx, sc, w.tl, lab.RunOptions{Sessions: 20, Settle: 5 * time.Second, Linger: time.Second})
 				w.must(err)
 				w.logReport(rep)
 
