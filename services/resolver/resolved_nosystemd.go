@@ -1,0 +1,5 @@
+//go:build nosystemd
+
+package resolver
+
+func systemdBackends() []backend { return nil }
