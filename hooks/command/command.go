@@ -1,0 +1,146 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/config"
+)
+
+// Exit codes.
+const (
+	exitOK       = 0
+	exitDegraded = 1 // the role is reached, but something is not as it should be
+	exitUsage    = 2 // usage or configuration; nothing was changed
+)
+
+// Run runs a command line and returns the exit code. It ends soon after ctx.
+func Run(ctx context.Context, version string, args []string, stdout, stderr io.Writer) int {
+	app := App(version)
+	app.Writer, app.ErrWriter = stdout, stderr
+	err := app.RunContext(ctx, args)
+	var exit exitError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &exit):
+		return int(exit)
+	}
+	var usage *usageError
+	var badConfig *hooks.ConfigError
+	fmt.Fprintln(stderr, "wanfail:", err)
+	if errors.As(err, &usage) || errors.As(err, &badConfig) {
+		return exitUsage
+	}
+	return exitDegraded
+}
+
+// exitError ends the program with a code when everything has been said.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// usageError is a command line that cannot be obeyed.
+type usageError struct{ msg string }
+
+func (e *usageError) Error() string { return e.msg }
+
+// App is the tree of commands. What --help, the manual page and the completions
+// say of a command or flag stands here.
+func App(version string) *cli.App {
+	return &cli.App{
+		Name:    "wanfail",
+		Usage:   "two routers, one DHCP-assigned WAN address",
+		Version: version, HideHelpCommand: true,
+		ExitErrHandler: func(*cli.Context, error) {}, // Run maps errors to exit codes
+		OnUsageError:   onUsage,
+		Before:         checkFlags,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "config", Value: config.DefaultPath(), DefaultText: "/etc/wanfail.conf, on OpenWrt /etc/config/wanfail", Usage: "configuration `FILE`"},
+			&cli.StringFlag{Name: "run-dir", Value: defaultRunDir(), DefaultText: "/run/wanfail, on OpenWrt /var/run/wanfail", Usage: "`DIR` of state and socket, on a tmpfs"},
+			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "`LEVEL` of the log: debug, info, warn or error"},
+		},
+		Action:   unknown,
+		Commands: commands(),
+	}
+}
+
+func commands() []*cli.Command {
+	wait := &cli.DurationFlag{Name: "wait", Value: 5 * time.Second, Usage: "how long to wait until the role is reached"}
+	role := func(name, usage string, aliases ...string) *cli.Command {
+		return &cli.Command{
+			Name: name, Aliases: aliases, Usage: usage, Flags: []cli.Flag{wait},
+			Action: func(c *cli.Context) error { return say(c, hooks.OpSettle, "", strings.ToUpper(c.Command.Name)) },
+		}
+	}
+	all := []*cli.Command{
+		role("primary", "take over the WAN", "master"),
+		role("backup", "give up the WAN: silence first, then the rest", "fault", "stop"),
+		{
+			Name: "notify", Usage: "take keepalived's generic notification", ArgsUsage: "TYPE NAME STATE [PRIORITY]",
+			Flags: []cli.Flag{wait}, Action: notify,
+		},
+		{
+			Name: "fifo", Usage: "read keepalived's notify FIFO, as its vrrp_notify_fifo_script", ArgsUsage: "PATH",
+			Action: fifo,
+		},
+		{Name: "keeper", Usage: "run the process that makes the router match its role", Action: keep},
+		{
+			Name: "status", Usage: "show role, WANs and services", Action: status,
+			Flags: []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "as JSON"}},
+		},
+		{
+			Name: "release", Usage: "give the lease back to the ISP and become backup", Flags: []cli.Flag{wait},
+			Action: func(c *cli.Context) error { return say(c, hooks.OpRelease, "", "RELEASE") },
+		},
+	}
+	for _, c := range all {
+		c.OnUsageError = onUsage
+		if c.ArgsUsage == "" {
+			c.ArgsUsage = " " // none, where cli would show its own text
+			c.Action = withoutArguments(c.Name, c.Action)
+		}
+	}
+	return all
+}
+
+// withoutArguments refuses arguments to a command that has none.
+func withoutArguments(name string, action cli.ActionFunc) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if c.NArg() > 0 {
+			return &usageError{fmt.Sprintf("%s takes no argument, got %q", name, c.Args().Slice())}
+		}
+		return action(c)
+	}
+}
+
+func onUsage(_ *cli.Context, err error, _ bool) error { return &usageError{err.Error()} }
+
+// unknown is what runs when no command matches: as keepalived would call it with
+// a state that nobody knows.
+func unknown(c *cli.Context) error {
+	usage(c)
+	if c.NArg() > 0 {
+		logger(c).Error("unknown state transition", "state", c.Args().First())
+		return &usageError{fmt.Sprintf("unknown command or state %q", c.Args().First())}
+	}
+	return exitError(exitUsage)
+}
+
+// usage reminds of the commands, each in one line.
+func usage(c *cli.Context) {
+	w := c.App.ErrWriter
+	fmt.Fprintln(w, "usage: wanfail [--config FILE] [--run-dir DIR] [--log-level LEVEL] COMMAND")
+	fmt.Fprintln(w)
+	for _, cmd := range c.App.Commands {
+		fmt.Fprintf(w, "  %-24s %s\n", strings.Join(cmd.Names(), " | "), cmd.Usage)
+	}
+	fmt.Fprintln(w, "\nwanfail --help says more.")
+}

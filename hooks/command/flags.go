@@ -1,0 +1,38 @@
+package command
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/wanfail/wanfail/hooks/journal"
+)
+
+// logger is for the short-lived commands, whose stderr belongs to a person;
+// the keeper's logs go where its supervisor reads them.
+func logger(c *cli.Context) *slog.Logger { return journal.Syslog(level(c)) }
+
+// level is valid: Before has checked it.
+func level(c *cli.Context) (l slog.Level) {
+	_ = l.UnmarshalText([]byte(c.String("log-level")))
+	return l
+}
+
+// checkFlags refuses values of global flags that no command could use.
+func checkFlags(c *cli.Context) error {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(c.String("log-level"))); err != nil {
+		return &usageError{fmt.Sprintf("--log-level %q: want debug, info, warn or error", c.String("log-level"))}
+	}
+	return nil
+}
+
+// defaultRunDir is on a tmpfs on both platforms.
+func defaultRunDir() string {
+	if info, err := os.Stat("/run"); err == nil && info.IsDir() {
+		return "/run/wanfail"
+	}
+	return "/var/run/wanfail" // OpenWrt
+}

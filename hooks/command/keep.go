@@ -1,0 +1,101 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/urfave/cli/v2"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/journal"
+	"github.com/wanfail/wanfail/hooks/keeper"
+	"github.com/wanfail/wanfail/hooks/netifd"
+	"github.com/wanfail/wanfail/netif"
+	"github.com/wanfail/wanfail/services"
+	"github.com/wanfail/wanfail/services/conntrackd"
+)
+
+// hook is how this process reaches a keeper, or does without one.
+func hook(c *cli.Context, log *slog.Logger) hooks.Hook {
+	return hooks.Hook{
+		Starter: hooks.Starter{
+			RunDir: c.String("run-dir"),
+			Args: []string{
+				"--config", c.String("config"), "--run-dir", c.String("run-dir"),
+				"--log-level", c.String("log-level"), "keeper",
+			},
+			Installed: c.String("config") == config.DefaultPath() && c.String("run-dir") == defaultRunDir(),
+		},
+		Check: func() error {
+			_, err := config.Load(c.String("config"))
+			return err
+		},
+		Alone: func(ctx context.Context, finish bool) hooks.Answer {
+			o, stop, err := assemble(c, log)
+			defer stop()
+			if o.Network == nil {
+				return hooks.Answer{Outcome: hooks.Degraded, Role: hooks.Backup, Problems: []string{err.Error()}}
+			}
+			// Without a readable configuration there are still the links that carry
+			// wanfail's mark: silence does not depend on a well-formed file.
+			a := keeper.Alone(ctx, o, finish)
+			if err != nil {
+				a.Outcome, a.Problems = hooks.Degraded, append(a.Problems, err.Error())
+			}
+			return a
+		},
+	}
+}
+
+// assemble puts a keeper together. What could be had is returned even with an
+// error; stop frees it.
+func assemble(c *cli.Context, log *slog.Logger) (o keeper.Options, stop func(), err error) {
+	o = keeper.Options{RunDir: c.String("run-dir"), Version: c.App.Version, Log: log, Ready: func() {}}
+	stop = func() {}
+	n, err := netif.New(log)
+	if err != nil {
+		return o, stop, err
+	}
+	o.Network = n
+	stop = func() { _ = n.Close() }
+	if o.Config, err = config.Load(c.String("config")); err != nil {
+		return o, stop, &hooks.ConfigError{Err: err}
+	}
+	m, err := services.Detect(log)
+	if err != nil {
+		return o, stop, err
+	}
+	o.Services = m
+	o.Replica = keeper.Replication(o.Config.Conntrackd, conntrackd.ConfigFile, log)
+	if n := netifd.Detect(netif.Protocol); n != nil {
+		o.Publishers = append(o.Publishers, keeper.Netifd{Notifier: n})
+	}
+	return o, func() { _ = n.Close(); _ = m.Close() }, nil
+}
+
+// keep runs the keeper.
+func keep(c *cli.Context) error {
+	log := journal.New(level(c))
+	o, stop, err := assemble(c, log)
+	defer stop()
+	if err != nil {
+		log.Error("cannot start", "err", err)
+		return err
+	}
+	o.Ready = func() {
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd: nobody to tell
+		log.Info("keeper is ready", "version", c.App.Version)
+	}
+	err = keeper.New(o).Run(c.Context)
+	if errors.Is(err, keeper.ErrRunning) {
+		log.Info("another keeper is running already", "run-dir", o.RunDir)
+		return nil
+	}
+	if err != nil {
+		log.Error("keeper ends", "err", err)
+	}
+	return err
+}

@@ -1,0 +1,123 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/journal"
+	"github.com/wanfail/wanfail/hooks/view"
+)
+
+// notify is keepalived's `notify`: it appends INSTANCE|GROUP NAME STATE PRIORITY.
+func notify(c *cli.Context) error {
+	args := c.Args().Slice()
+	if len(args) < 3 || len(args) > 4 || (args[0] != "INSTANCE" && args[0] != "GROUP") {
+		usage(c)
+		return &usageError{fmt.Sprintf("want INSTANCE|GROUP NAME STATE [PRIORITY], got %q", args)}
+	}
+	if err := hooks.ValidScope(args[1]); err != nil {
+		return &usageError{err.Error()}
+	}
+	return say(c, hooks.OpSettle, args[1], args[2])
+}
+
+// fifo is keepalived's vrrp_notify_fifo_script. Each line is a hook of its own,
+// ordered by a token: a newer one need not wait for the older.
+func fifo(c *cli.Context) error {
+	if c.NArg() != 1 {
+		return &usageError{fmt.Sprintf("fifo takes the path of the FIFO, got %q", c.Args().Slice())}
+	}
+	log := logger(c)
+	h, owner := hook(c, log), hooks.Keepalived()
+	var seq uint64
+	var lines sync.WaitGroup
+	ctx := context.WithoutCancel(c.Context) // the last states come after SIGTERM
+	take := func(n hooks.Notice) {
+		change := hooks.ParseState(n.State)
+		if change == hooks.UnknownState {
+			log.Error("unknown state transition", "state", n.State, "name", n.Scope)
+		}
+		if change != hooks.ToPrimary && change != hooks.ToBackup {
+			return
+		}
+		seq++
+		i := hooks.Intent{Scope: n.Scope, State: n.State, Owner: owner, At: time.Now()}
+		if change == hooks.ToPrimary {
+			i.Role = hooks.Primary
+		}
+		var err error
+		if i.Token, err = hooks.NowToken(seq); err != nil {
+			log.Error("cannot order a notification", "err", err)
+			return
+		}
+		lines.Go(func() {
+			if _, err := h.Say(ctx, hooks.OpSettle, i, fifoWait); err != nil {
+				log.Error("cannot become "+i.Role.String(), "err", err)
+			}
+		})
+	}
+	err := hooks.ReadFIFO(c.Context, c.Args().First(), take, func(err error) {
+		log.Warn("line in the FIFO is not keepalived's", "err", err)
+	})
+	lines.Wait()
+	return err
+}
+
+// fifoWait is how long a line's hook waits for the keeper, which logs what
+// becomes of it.
+const fifoWait = time.Second
+
+// say carries a state to the keeper.
+func say(c *cli.Context, op, scope, state string) error {
+	log := logger(c)
+	i := hooks.Intent{Scope: scope, State: state, Owner: hooks.Keepalived(), At: time.Now()}
+	switch hooks.ParseState(state) {
+	case hooks.ToPrimary:
+		i.Role = hooks.Primary
+	case hooks.ToBackup:
+		i.Role = hooks.Backup
+	case hooks.NoChange:
+		return nil
+	default:
+		if op != hooks.OpRelease {
+			usage(c)
+			log.Error("unknown state transition", "state", state)
+			return &usageError{fmt.Sprintf("unknown state %q", state)}
+		}
+	}
+	var err error
+	if i.Token, err = hooks.ProcessToken(); err != nil {
+		return err
+	}
+	a, err := hook(c, log).Say(c.Context, op, i, c.Duration("wait"))
+	if err != nil {
+		log.Error("cannot become "+i.Role.String(), "err", err)
+		return err
+	}
+	report(c, log, a)
+	if a.Outcome == hooks.Degraded {
+		return exitError(exitDegraded)
+	}
+	return nil
+}
+
+// report tells a person what was done, if there is one, and the log what the
+// keeper did not.
+func report(c *cli.Context, log *slog.Logger, a hooks.Answer) {
+	if !journal.Discarded(os.Stdout) {
+		view.Answer(c.App.Writer, a)
+	}
+	switch a.Outcome {
+	case hooks.Superseded:
+		log.Info("superseded", "by", a.By, "role", a.Role)
+	case hooks.Degraded:
+		log.Warn("is "+a.Role.String()+", degraded", "problems", a.Problems)
+	}
+}
