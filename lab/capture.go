@@ -50,7 +50,17 @@ func (l *Lab) Capture(port Port, filter Filter) (*Capture, error) {
 }
 
 // capture may leave the frames to OnFrame instead of keeping them.
-func (l *Lab) capture(port Port, filter Filter, keep bool) (*Capture, error) {
+func (*Lab) capture(port Port, filter Filter, keep bool) (*Capture, error) {
+	return capture(port, filter, keep)
+}
+
+// Listen is Capture for an interface of the network namespace of the calling
+// thread, which need not be one of a lab.
+func Listen(iface string, filter Filter) (*Capture, error) {
+	return capture(Port(iface), filter, true)
+}
+
+func capture(port Port, filter Filter, keep bool) (*Capture, error) {
 	ifi, err := net.InterfaceByName(string(port))
 	if err != nil {
 		return nil, fmt.Errorf("capture on %s: %w", port, err)
