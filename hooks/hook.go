@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -13,9 +14,12 @@ type Hook struct {
 	// Check validates the configuration. It is asked only where no keeper runs: a
 	// running one has done so.
 	Check func() error
-	// Alone makes the router backup in this process, for want of a keeper. With
-	// finish it also waits until everything is gone; without, silence is enough.
-	Alone func(ctx context.Context, finish bool) Answer
+	// Alone makes the router backup in this process, for want of a keeper, as far
+	// as i and the recorded intents want that. With finish it also waits until
+	// everything is gone; without, silence is enough.
+	Alone func(ctx context.Context, i Intent, finish bool) Answer
+	// Silence is the first part of Alone: nothing leaves the WANs any more.
+	Silence func(ctx context.Context, i Intent) error
 }
 
 // ConfigError is a wish that could not be met for the sake of the configuration.
@@ -26,59 +30,106 @@ func (e *ConfigError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-// grace is how much longer than a hook's own time the keeper may take to say
-// that the time is over.
-const grace = time.Second
+const (
+	// grace is how much longer than a hook's own time the keeper may take to say
+	// that the time is over.
+	grace = time.Second
+	// patience is how long a hook that wants silence leaves that to the keeper. A
+	// keeper that lives needs a few milliseconds; one that hangs or was stopped
+	// still accepts calls, and the hook may be killed a second after its start.
+	patience = 150 * time.Millisecond
+	// aloneLimit bounds what a hook does in place of a keeper that does not answer.
+	aloneLimit = 5 * time.Second
+)
 
 // Say records the wish, sees to it that a keeper acts on it, and returns what
 // became of it within wait. A router becomes backup whatever else is broken: a
-// keeper that is missing or mad, a run directory that is full, a configuration
-// that nobody can read.
+// keeper that is missing, hangs or is mad, a run directory that is full, a
+// configuration that nobody can read.
 func (h Hook) Say(ctx context.Context, op string, i Intent, wait time.Duration) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+grace)
 	defer cancel()
 	conn, err := Dial(ctx, h.Starter.RunDir)
+	if op == OpRelease {
+		if err != nil {
+			return Answer{}, err
+		}
+		return h.release(ctx, conn, Request{Op: op, Intent: &i, Wait: wait})
+	}
 	if errors.Is(err, ErrNoKeeper) && i.Role == Primary {
 		if err := h.Check(); err != nil {
 			return Answer{}, &ConfigError{err}
 		}
 	}
-	recordErr := h.record(i)
-	var newer *supersededError
-	if errors.As(recordErr, &newer) {
+	if i.Role == Primary && ctx.Err() != nil {
+		// keepalived's death reaches its hooks as SIGTERM: who asked asks no more.
+		return Answer{}, fmt.Errorf("called off before it was recorded: %w", context.Cause(ctx))
+	}
+	newer, recordErr := h.record(i)
+	if newer != nil {
 		if conn != nil {
 			_ = conn.Close()
+		} else {
+			h.standIn(ctx, *newer)
 		}
-		return Answer{Outcome: Superseded, Role: newer.by.Role, By: newer.by.By()}, nil
+		return Answer{Outcome: Superseded, Role: newer.Role, By: newer.By()}, nil
 	}
 	if recordErr != nil && i.Role == Primary && conn == nil {
 		return Answer{}, recordErr // a keeper would never learn of it
 	}
-	a, err := h.deliver(ctx, conn, Request{Op: op, Intent: &i, Wait: wait})
-	if recordErr != nil && a.Outcome == Reached {
-		a.Outcome = Degraded
-	}
+	a, err := h.deliver(ctx, conn, Request{Op: op, Intent: &i, Wait: wait, Unrecorded: recordErr != nil})
 	if recordErr != nil {
-		a.Problems = append(a.Problems, recordErr.Error())
+		a.degrade(recordErr)
 	}
 	return a, err
 }
 
-// supersededError is the newer wish that was found in the record.
-type supersededError struct{ by Intent }
+// degrade adds a problem.
+func (a *Answer) degrade(problem error) {
+	a.Problems = append(a.Problems, problem.Error())
+	if a.Outcome == Reached {
+		a.Outcome = Degraded
+	}
+}
 
-func (e *supersededError) Error() string { return "superseded by " + e.by.By() }
-
-func (h Hook) record(i Intent) error {
+func (h Hook) record(i Intent) (newer *Intent, err error) {
 	store, err := OpenStore(h.Starter.RunDir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	newer, err := store.Record(i)
-	if newer != nil {
-		return &supersededError{*newer}
+	return store.Record(i)
+}
+
+// release is for a keeper alone, which records the intent itself: seen in the
+// record before the request, it would be a demotion like any other.
+func (h Hook) release(ctx context.Context, conn *Conn, r Request) (Answer, error) {
+	defer conn.Close()
+	var a Answer
+	if err := conn.Ask(ctx, r, &a); err != nil {
+		return a, err
 	}
-	return err
+	return a, a.refusal()
+}
+
+// standIn does what the hook of the newer wish may not live to do: where no
+// keeper runs, one that was killed after it had recorded leaves a wish that nobody
+// knows of.
+func (h Hook) standIn(ctx context.Context, newer Intent) {
+	if newer.Role == Backup {
+		_ = h.Silence(ctx, newer) // its own hook, if it lives, reports what goes wrong
+	}
+	if (newer.Role == Primary || newer.Owner != (Process{})) && h.Check() == nil {
+		if conn, err := h.Starter.Dial(ctx); err == nil {
+			_ = conn.Close()
+		}
+	}
+}
+
+func (a Answer) refusal() error {
+	if a.Error != "" {
+		return fmt.Errorf("keeper refuses: %s", a.Error)
+	}
+	return nil
 }
 
 // deliver asks the keeper, a new one if the one that was asked dies, and acts
@@ -95,32 +146,48 @@ func (h Hook) deliver(ctx context.Context, conn *Conn, r Request) (Answer, error
 			}
 		}
 		var a Answer
-		err = conn.Ask(ctx, r, &a)
+		err = h.ask(ctx, conn, r, &a)
 		_ = conn.Close()
-		conn = nil
-		switch {
-		case err == nil && a.Error != "":
-			return a, fmt.Errorf("keeper refuses: %s", a.Error)
-		case err == nil:
-			return a, nil
-		case ctx.Err() != nil:
-			return Answer{}, err
-		}
 		var garbage *GarbageError
-		if errors.As(err, &garbage) {
-			if r.Intent.Role == Backup {
-				a = h.alone(ctx, *r.Intent)
-				a.Problems = append(a.Problems, err.Error())
-				a.Outcome = Degraded
-				return a, nil
+		switch {
+		case err == nil:
+			return a, a.refusal()
+		case ctx.Err() == nil && !errors.As(err, &garbage):
+			// The keeper died while it was asked. Its supervisor may have it back already.
+			if conn, err = Dial(ctx, h.Starter.RunDir); err != nil {
+				conn = nil
 			}
-			return Answer{}, err
-		}
-		// The keeper died while it was asked. Its supervisor may have it back already.
-		if conn, err = Dial(ctx, h.Starter.RunDir); err != nil && !errors.Is(err, ErrNoKeeper) {
+		case r.Intent.Role == Backup:
+			// A person who waits may break off; the wish stands.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), aloneLimit)
+			defer cancel()
+			a = h.alone(ctx, *r.Intent)
+			a.degrade(err)
+			return a, nil
+		default:
 			return Answer{}, err
 		}
 	}
+}
+
+// ask puts the request to the keeper. If it wants silence and the keeper is slow
+// to answer, the hook takes care of that itself: at worst it is done twice.
+func (h Hook) ask(ctx context.Context, conn *Conn, r Request, a *Answer) error {
+	if r.Intent.Role == Backup {
+		var silence sync.WaitGroup
+		defer silence.Wait()
+		silence.Add(1)
+		late := time.AfterFunc(patience, func() {
+			defer silence.Done()
+			_ = h.Silence(ctx, *r.Intent) // the keeper, or Alone, reports what goes wrong
+		})
+		defer func() {
+			if late.Stop() {
+				silence.Done()
+			}
+		}()
+	}
+	return conn.Ask(ctx, r, a)
 }
 
 // alone makes this router backup without a keeper. When keepalived asked, a
@@ -128,9 +195,10 @@ func (h Hook) deliver(ctx context.Context, conn *Conn, r Request) (Answer, error
 // a quick one. A person who types a command starts no daemon by it.
 func (h Hook) alone(ctx context.Context, i Intent) Answer {
 	byHand := i.Owner == (Process{})
-	a := h.Alone(ctx, byHand)
+	a := h.Alone(ctx, i, byHand)
 	if !byHand && h.Check() == nil {
-		if conn, err := h.Starter.Dial(ctx); err == nil {
+		conn, err := h.Starter.Dial(ctx)
+		if err == nil {
 			_ = conn.Close()
 		} else {
 			a.Problems = append(a.Problems, err.Error())

@@ -65,6 +65,13 @@ func (is Intents) Supersedes(scope string, t Token) (newer Intent, ok bool) {
 	return Intent{}, false
 }
 
+// Holds reports whether i, or one that makes it obsolete, is among the intents.
+func (is Intents) Holds(i Intent) bool {
+	return slices.ContainsFunc(is, func(o Intent) bool {
+		return (o.Scope == "" || o.Scope == i.Scope) && o.Token.Compare(i.Token) >= 0
+	})
+}
+
 // With returns the intents with i among them, in place of those that it makes
 // obsolete; or, if a newer one speaks for all that i would, is itself and that
 // one.

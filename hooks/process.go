@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -78,6 +79,16 @@ func Keepalived() Process {
 		pid = st.ppid
 	}
 	return Process{}
+}
+
+// Orphaned reports whether the keepalived that started this process is gone: it
+// has its children told of its death (PR_SET_PDEATHSIG), which nobody does for a
+// command that a person types, but it is no ancestor any more. What such a
+// process says counts for nothing: nobody would ever take it back.
+func Orphaned() bool {
+	var sig int32
+	err := unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0, 0, 0)
+	return err == nil && sig == int32(unix.SIGTERM) && Keepalived() == (Process{})
 }
 
 // isKeepalived looks at the executable, since keepalived's process names can be

@@ -21,7 +21,7 @@ const (
 	OpSettle  = "settle"  // take Intent, answer once it is reached, superseded or Wait has passed
 	OpStatus  = "status"  // answer with a Report
 	OpWatch   = "watch"   // answer with a Report now and after each change, until the connection ends
-	OpRelease = "release" // primary only: as OpSettle with a backup intent, giving the lease back first
+	OpRelease = "release" // primary only: as OpSettle with a backup intent, giving the lease back first; the keeper records it
 )
 
 // Request is what a hook sends.
@@ -29,6 +29,8 @@ type Request struct {
 	Op     string        `json:"op"`
 	Intent *Intent       `json:"intent,omitempty"`
 	Wait   time.Duration `json:"wait_ns,omitempty"`
+	// Unrecorded asks the keeper to record the intent, which the hook could not.
+	Unrecorded bool `json:"unrecorded,omitempty"`
 }
 
 // Outcome is how a wish ended.

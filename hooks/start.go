@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,12 +45,14 @@ func (s Starter) Dial(ctx context.Context) (*Conn, error) {
 		return conn, err
 	}
 	// Watch first, start then: the socket cannot appear unseen.
-	watch, err := WatchDir(s.RunDir)
+	watch, err := WatchDir(s.RunDir, SocketFile)
 	if err != nil {
 		return nil, err
 	}
 	defer watch.Close()
-	if err := s.start(ctx); err != nil {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if err := s.start(ctx, cancel); err != nil {
 		return nil, fmt.Errorf("start keeper: %w", err)
 	}
 	for {
@@ -65,8 +68,8 @@ func (s Starter) Dial(ctx context.Context) (*Conn, error) {
 }
 
 // start uses what the platform supervises, and a detached child where nothing
-// does.
-func (s Starter) start(ctx context.Context) error {
+// does; ended is called if that child ends while somebody waits for it.
+func (s Starter) start(ctx context.Context, ended func(error)) error {
 	started, err := s.startUnit(ctx)
 	if started || err != nil {
 		return err
@@ -82,6 +85,9 @@ func (s Starter) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// What our caller left open, as the lock of a shell script, must not stay open
+	// for as long as the keeper lives. Linux before 5.11 lacks the call.
+	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	// Not CommandContext: the keeper outlives the hook. A session of its own
 	// keeps it out of the process group that keepalived kills.
 	cmd := exec.Command(exe, s.Args...)
@@ -90,39 +96,11 @@ func (s Starter) start(ctx context.Context) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	return cmd.Process.Release()
+	go func() {
+		if err := cmd.Wait(); err != nil {
+			ended(fmt.Errorf("it ended: %w", err))
+		}
+		// Without an error it has found another keeper: that one's socket is waited for.
+	}()
+	return nil
 }
-
-// DirWatch tells when something in a directory was created or replaced.
-type DirWatch struct {
-	f   *os.File
-	buf [4096]byte
-}
-
-// WatchDir starts to watch dir (inotify(7)).
-func WatchDir(dir string) (*DirWatch, error) {
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		return nil, fmt.Errorf("watch %s: %w", dir, err)
-	}
-	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ATTRIB|unix.IN_DELETE); err != nil {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("watch %s: %w", dir, err)
-	}
-	return &DirWatch{f: os.NewFile(uintptr(fd), "inotify")}, nil
-}
-
-// Wait returns after the next change, or several at once, or with an error when
-// ctx ends or the watch is closed.
-func (w *DirWatch) Wait(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { _ = w.f.Close() })
-	defer stop()
-	_, err := w.f.Read(w.buf[:])
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return err
-}
-
-// Close ends the watch.
-func (w *DirWatch) Close() error { return w.f.Close() }

@@ -79,11 +79,19 @@ func (s *Store) Load() (Intents, error) {
 	return f.Intents, nil
 }
 
+// recordLimit is how long Record waits for others that record. Each takes well
+// below a millisecond; only one that was stopped holds the lock for longer, and a
+// stop hook has no more than a second to live.
+const recordLimit = 500 * time.Millisecond
+
 // Record stores i unless a newer intent covers all that it would drive; then
 // that one is returned and nothing is written. Concurrent calls, from any number
 // of processes, leave the newest.
+//
+// When a wish to be backup cannot be written, whatever was on record is removed
+// if that can be done: without a record the router is backup, too.
 func (s *Store) Record(i Intent) (newer *Intent, err error) {
-	unlock, err := Lock(filepath.Join(s.dir, lockFile))
+	unlock, err := LockWithin(context.Background(), filepath.Join(s.dir, lockFile), recordLimit)
 	if err != nil {
 		return nil, fmt.Errorf("lock intent: %w", err)
 	}
@@ -101,7 +109,11 @@ func (s *Store) Record(i Intent) (newer *Intent, err error) {
 	if len(raw) > maxFile {
 		return nil, fmt.Errorf("record intent: %d instances are too many", len(have))
 	}
-	if err := WriteFile(filepath.Join(s.dir, IntentFile), raw, 0o644); err != nil {
+	path := filepath.Join(s.dir, IntentFile)
+	if err := WriteFile(path, raw, 0o644); err != nil {
+		if i.Role == Backup {
+			_ = os.Remove(path)
+		}
 		return nil, fmt.Errorf("record intent: %w", err)
 	}
 	return nil, nil

@@ -2,7 +2,9 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/wanfail/wanfail/hooks"
@@ -14,17 +16,18 @@ import (
 // keeper that is just starting.
 const aloneWait = 500 * time.Millisecond
 
-// Alone makes the router backup without a keeper, as far as the intents want
-// that. Silence comes first and waits for nothing. With finish the call also
-// stays until links that have to linger are deleted; without, the next keeper
-// does that.
-func Alone(ctx context.Context, o Options, finish bool) hooks.Answer {
-	l := lone{Options: o, start: time.Now()}
+// Alone makes the router backup without a keeper, as far as i and the recorded
+// intents want that. Silence comes first and waits for nothing. With finish the
+// call also stays until links that have to linger are deleted; without, the next
+// keeper does that.
+func Alone(ctx context.Context, o Options, i hooks.Intent, finish bool) hooks.Answer {
+	l := lone{Options: o, intent: i, start: time.Now()}
+	l.silence(ctx)
 	unlock, err := hooks.LockWithin(ctx, filepath.Join(o.RunDir, "keeper.lock"), aloneWait)
 	if err == nil {
 		defer unlock()
-	} // else: silent twice is better than not at all
-	lingers := l.silence(ctx)
+	} // else: a keeper that hangs is in the way, and what it holds must go all the same
+	lingers := l.clear(ctx)
 	_, err = o.Network.PurgeOrphans(ctx, links(o.Config.WANs))
 	l.problem(err)
 	l.services(ctx)
@@ -47,33 +50,67 @@ func Alone(ctx context.Context, o Options, finish bool) hooks.Answer {
 	}
 }
 
+// Silence takes the voice of the WANs that i and the recorded intents want to be
+// silent. It is safe beside a keeper that does the same.
+func Silence(ctx context.Context, o Options, i hooks.Intent) error {
+	l := lone{Options: o, intent: i, start: time.Now()}
+	l.silence(ctx)
+	if len(o.Config.WANs) == 0 { // no configuration to go by, but there is the mark
+		_, err := o.Network.PurgeOrphans(ctx, nil)
+		l.problem(err)
+	}
+	if len(l.problems) > 0 {
+		return errors.New(strings.Join(l.problems, "; "))
+	}
+	return nil
+}
+
 // lone is one run of Alone.
 type lone struct {
 	Options
+	intent   hooks.Intent
 	start    time.Time
 	phases   []hooks.Phase
 	problems []string
 	stays    bool // a WAN is another instance's, and primary
 }
 
-// silence mutes what should be silent, deletes what may be deleted at once, and
-// returns the rest.
-func (l *lone) silence(ctx context.Context) (lingers []config.WAN) {
+// backups are the WANs that must be silent. The intent at hand may be missing
+// from the record, which could not be written then.
+func (l *lone) backups() (wans []config.WAN) {
 	var intents hooks.Intents
 	store, err := hooks.OpenStore(l.RunDir)
 	if err == nil {
 		intents, err = store.Load()
 	}
-	l.problem(err)
+	if err != nil && len(l.problems) == 0 {
+		l.problem(err)
+	}
+	intents, _ = intents.With(l.intent)
+	l.stays = false
 	for _, w := range l.Config.WANs {
-		if role, _ := wanted(intents, w.Instance, hooks.Process.Gone); role == hooks.Primary {
+		if wanted(intents, w.Instance, hooks.Process.Gone).role == hooks.Primary {
 			l.stays = true
-			continue
+		} else {
+			wans = append(wans, w)
 		}
+	}
+	return wans
+}
+
+func (l *lone) silence(ctx context.Context) {
+	for _, w := range l.backups() {
 		start := time.Now()
-		err := l.Network.Mute(ctx, link(w))
-		l.phase("silent "+w.Name, start, err)
-		if seen, seeErr := l.Network.Observe(ctx, link(w)); l.Replica != nil && err == nil && seeErr == nil && seen.Owned {
+		l.phase("silent "+w.Name, start, l.Network.Mute(ctx, link(w)))
+	}
+}
+
+// clear deletes what may be deleted at once and returns the rest. Time has
+// passed since silence: a newer wish may want some of it back.
+func (l *lone) clear(ctx context.Context) (lingers []config.WAN) {
+	for _, w := range l.backups() {
+		seen, err := l.Network.Observe(ctx, link(w))
+		if l.Replica != nil && err == nil && seen.Owned && seen.Muted {
 			lingers = append(lingers, w)
 		} else {
 			l.remove(ctx, w)

@@ -86,26 +86,51 @@ func (d *daemons) nudge() {
 // run converges until ctx ends and leaves the services as they are then.
 func (d *daemons) run(ctx context.Context) {
 	changes := d.watch(ctx)
-	check := newTimer()
-	var last target
+	check, hold := newTimer(), newTimer()
+	var (
+		last   target
+		wait   backoff
+		missed bool // something asked for a look while the last repair was too fresh
+	)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-d.wake:
-		case <-changes:
+		case _, ok := <-changes:
+			if !ok {
+				changes = nil
+			}
 		case <-check.C:
+		case <-hold.C:
+			hold.stop()
+			if !missed {
+				continue
+			}
 		}
 		pass, t, given := d.begin(ctx)
 		if t.epoch == 0 {
 			continue
 		}
+		if hold.running && t == last {
+			missed = true
+			continue
+		}
+		missed = false
 		start := time.Now()
 		results := services.Converge(pass, d.manager, d.names, t.up, serviceLimit)
 		if pass.Err() != nil {
 			continue // obey has woken us for the newer order
 		}
-		d.tell(t, given, start, results, t != last)
+		if t != last {
+			wait = backoff{}
+		}
+		// A service that does not stay as wanted is not fought for without a pause.
+		if d.tell(t, given, start, results, t != last) {
+			hold.set(wait.next())
+		} else {
+			hold.stop()
+		}
 		last = t
 		check.set(d.interval())
 	}
@@ -146,8 +171,9 @@ func (d *daemons) interval() time.Duration {
 	return checkSeldom
 }
 
-// tell reports a pass; first: of this order.
-func (d *daemons) tell(t target, given, start time.Time, results []services.Result, first bool) {
+// tell reports a pass; first: of this order. It returns whether something was not
+// as wanted although it once was, or still is not.
+func (d *daemons) tell(t target, given, start time.Time, results []services.Result, first bool) (fight bool) {
 	verb := "stop "
 	if t.up {
 		verb = "start "
@@ -158,6 +184,7 @@ func (d *daemons) tell(t target, given, start time.Time, results []services.Resu
 	s := served{epoch: t.epoch, settled: true}
 	for _, r := range results {
 		line := hooks.Service{Name: r.Name, Backend: d.manager.Backend(), Running: t.up == (r.Err == nil)}
+		fight = fight || r.Err != nil || r.Changed && !first
 		if r.Err != nil {
 			line.Error = r.Err.Error()
 			s.problems = append(s.problems, verb+r.Name+": "+line.Error)
@@ -175,6 +202,7 @@ func (d *daemons) tell(t target, given, start time.Time, results []services.Resu
 	}
 	s.phases = slices.Clone(d.phases)
 	d.report(s)
+	return fight
 }
 
 // watchOut asks for a watchful eye for a while.

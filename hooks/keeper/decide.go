@@ -25,12 +25,14 @@ func (k *Keeper) reload(ctx context.Context) {
 		k.hear(ctx, i)
 	}
 	// What is known here but not there was lost there: a later keeper needs it.
-	for _, i := range k.intents {
-		if newest, ok := recorded.For(i.Scope); !ok || newest.Token.Compare(i.Token) < 0 {
-			if _, err := k.store.Record(i); err != nil {
-				k.log.Error("cannot record the intent again", "err", err)
-			}
-		}
+	k.preserve(recorded)
+}
+
+// preserve puts on record what is known but not recorded.
+func (k *Keeper) preserve(recorded hooks.Intents) {
+	missing := slices.DeleteFunc(slices.Clone(k.intents), recorded.Holds)
+	if len(missing) > 0 {
+		k.memo.keep(missing)
 	}
 }
 
@@ -79,66 +81,97 @@ func (k *Keeper) watchOwner(ctx context.Context, p hooks.Process) *owner {
 	return o
 }
 
-// wanted is the role that intents give to the WANs of an instance, and who says
-// so. The wish of a keepalived that is gone counts no more.
-func wanted(is hooks.Intents, instance string, gone func(hooks.Process) bool) (hooks.Role, string) {
+// verdict is a role, who says so, and by which wish.
+type verdict struct {
+	role  hooks.Role
+	by    string
+	token hooks.Token // zero: nobody's
+}
+
+// wanted is what intents mean for the WANs of an instance. The wish of a
+// keepalived that is gone counts no more.
+func wanted(is hooks.Intents, instance string, gone func(hooks.Process) bool) verdict {
 	i, ok := is.For(instance)
 	switch {
 	case !ok:
-		return hooks.Backup, "boot: nobody has asked for a role yet"
+		return verdict{by: "boot: nobody has asked for a role yet"}
 	case i.Role == hooks.Primary && i.Owner != (hooks.Process{}) && gone(i.Owner):
-		return hooks.Backup, fmt.Sprintf("keepalived[%d] is gone without a word", i.Owner.PID)
+		return verdict{by: fmt.Sprintf("keepalived[%d] is gone without a word", i.Owner.PID)}
 	}
-	return i.Role, i.By()
+	return verdict{role: i.Role, by: i.By(), token: i.Token}
 }
 
-func (k *Keeper) wanted(instance string) (hooks.Role, string) {
+func (k *Keeper) wanted(instance string) verdict {
 	return wanted(k.intents, instance, func(p hooks.Process) bool { return k.owners[p] != nil && k.owners[p].dead })
 }
 
 // decide compares what should be with what was ordered, gives orders, and tells
 // those who wait.
 func (k *Keeper) decide(ctx context.Context) {
-	role, by, changed := hooks.Backup, "", !k.started
+	var whole, news verdict // of the router, and what is new about it
+	changed := map[*wan]verdict{}
 	for _, w := range k.wans {
-		r, b := k.wanted(w.Instance)
-		if r == hooks.Primary || by == "" {
-			by = b
+		v := k.wanted(w.Instance)
+		if v.role == hooks.Primary && whole.role == hooks.Backup || whole.by == "" {
+			whole = v
 		}
-		role = max(role, r)
-		if r != w.ordered.role {
-			changed, by = true, b
+		if !k.started || v.role != w.ordered.role {
+			changed[w] = v
+			news = v
 		}
 	}
-	if changed {
-		k.begin(ctx, role, by)
+	if !k.started || len(changed) > 0 {
+		if news.by == "" {
+			news = whole
+		}
+		k.begin(ctx, whole.role, news, changed)
 	}
 	k.resume()
 	k.conclude()
 	k.inform()
 }
 
-// begin orders what has changed.
-func (k *Keeper) begin(ctx context.Context, role hooks.Role, by string) {
-	k.abandon()
-	k.epoch++
-	k.now = &transition{epoch: k.epoch, Transition: hooks.Transition{At: time.Now(), Role: role, By: by}}
+// begin orders what has changed. WANs that follow others to the role that the
+// router is on its way to take part in that transition.
+func (k *Keeper) begin(ctx context.Context, role hooks.Role, news verdict, changed map[*wan]verdict) {
+	if !k.joins(role, changed) {
+		k.abandon()
+		k.epoch++
+		k.now = &transition{epoch: k.epoch, Transition: hooks.Transition{At: time.Now(), Role: role, By: news.by}}
+	}
+	k.cause = news.token
+	k.Step("intent taken: " + role.String())
 	if !k.started || role != k.role {
 		k.turn(ctx, role)
-		k.since, k.by = time.Now(), by
+		k.since, k.by = time.Now(), news.by
 	}
 	for _, w := range k.wans {
-		r, _ := k.wanted(w.Instance)
-		if k.started && r == w.ordered.role {
+		v, isNew := changed[w]
+		if !isNew {
 			continue
 		}
-		w.ordered = order{epoch: k.epoch, role: r, gate: k.gate, release: k.release}
+		w.ordered = order{epoch: k.epoch, role: v.role, gate: k.gate}
+		w.ordered.release = v.role == hooks.Backup && v.token != (hooks.Token{}) && v.token == k.release
 		if k.Replica != nil {
 			w.ordered.linger = lingering
 		}
 		w.uplink.obey(w.ordered)
 	}
-	k.started, k.release = true, false
+	k.started = true
+}
+
+// joins reports whether the changes are more of the transition under way, and
+// take nothing of it back.
+func (k *Keeper) joins(role hooks.Role, changed map[*wan]verdict) bool {
+	if k.now == nil || !k.started || role != k.role || role != k.now.Role {
+		return false
+	}
+	for w, v := range changed {
+		if v.role != role || w.ordered.epoch == k.now.epoch {
+			return false
+		}
+	}
+	return true
 }
 
 // turn does what the role of the whole router asks for, beside its WANs.
@@ -153,7 +186,7 @@ func (k *Keeper) turn(ctx context.Context, role hooks.Role) {
 		k.gate, k.resumed = openGate(), true // the connections are the kernel's own
 	case role == hooks.Primary:
 		k.gate, k.resumed = k.commits.promote(k.epoch), false
-	case k.started:
+	case k.started || slices.ContainsFunc(k.wans, func(w *wan) bool { return w.held }):
 		// Only a router that was primary: a returning one must not touch the table
 		// that the peer is still sending it.
 		k.commits.demote(k.epoch)

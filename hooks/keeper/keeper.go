@@ -36,6 +36,9 @@ type Options struct {
 	Replica    replica // nil: connections are not replicated
 	Publishers []Publisher
 	Ready      func() // called once the keeper answers hooks
+	// Step, if not nil, is called before and after what changes something outside
+	// of this process, with a name for it. Tests end the process there.
+	Step func(name string)
 }
 
 // Keeper makes one router match the newest intent.
@@ -43,7 +46,8 @@ type Keeper struct {
 	Options
 	log   *slog.Logger
 	store *hooks.Store
-	calls chan func() // work for the loop
+	mail  *mailbox // work for the loop
+	memo  *recorder
 
 	// What follows belongs to the loop.
 	intents   hooks.Intents
@@ -62,7 +66,8 @@ type Keeper struct {
 	role      hooks.Role
 	since     time.Time
 	by        string
-	release   bool // the next order gives the lease back
+	release   hooks.Token // of the wish that gives the lease back
+	cause     hooks.Token // of the wish that was ordered last
 	now       *transition
 	past      []hooks.Transition
 	waiters   map[*waiter]struct{}
@@ -75,7 +80,8 @@ type wan struct {
 	uplink  *uplink
 	ordered order
 	state   reached
-	adopted bool // an earlier keeper left it with an address
+	adopted bool // an earlier keeper left it up, with an address
+	held    bool // it left it with an address, up or mute
 }
 
 // settled reports whether the WAN has reached the role that was ordered last.
@@ -98,22 +104,27 @@ const lockWait = 10 * time.Second
 func New(o Options) *Keeper {
 	k := &Keeper{
 		Options: o, log: o.Log,
-		calls:     make(chan func(), 16),
+		mail:      newMailbox(),
 		owners:    map[hooks.Process]*owner{},
 		waiters:   map[*waiter]struct{}{},
 		followers: map[chan struct{}]struct{}{},
 	}
+	if k.Step == nil {
+		k.Step = func(string) {}
+	} else {
+		k.Options = k.stepped()
+	}
 	for _, c := range o.Config.WANs {
 		w := &wan{WAN: c}
-		w.uplink = newUplink(c, o.Network, filepath.Join(o.RunDir, c.Name+".lease"), o.Publishers, o.Log,
+		w.uplink = newUplink(c, o.Network, filepath.Join(o.RunDir, c.Name+".lease"), k.Publishers, o.Log,
 			func(r reached) { k.do(func() { w.state = r }) })
 		k.wans = append(k.wans, w)
 	}
 	return k
 }
 
-// do lets the loop run f. It returns at once while the loop keeps up.
-func (k *Keeper) do(f func()) { k.calls <- f }
+// do lets the loop run f. It returns at once.
+func (k *Keeper) do(f func()) { k.mail.put(f) }
 
 // Run drives the router until ctx ends. It then leaves everything as it is: the
 // kernel holds the address for as long as the lease lasts, and the next keeper
@@ -127,14 +138,14 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if k.store, err = hooks.OpenStore(k.RunDir); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, stop := context.WithCancelCause(ctx)
 	var tasks sync.WaitGroup
 	defer func() {
-		cancel()
+		stop(nil)
 		k.drain(&tasks)
 	}()
 
-	watch, err := hooks.WatchDir(k.RunDir)
+	watch, err := hooks.WatchDir(k.RunDir, hooks.IntentFile)
 	if err != nil {
 		return err
 	}
@@ -147,12 +158,12 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	k.memo = newRecorder(k.store, k.log)
 	k.adopt(ctx)
 	k.daemons = newDaemons(k.Services, installed(ctx, k.Options), k.log,
 		func(s served) { k.do(func() { k.served = s }) })
 	k.commits = newCommits(k.Replica, k.log,
 		func(epoch int, p hooks.Phase) { k.do(func() { k.committed(epoch, p) }) })
-
 	k.fallback = newFallback(k.Network, k.Config.BackupGateway, k.log)
 
 	tasks.Go(func() { k.daemons.run(ctx) })
@@ -162,9 +173,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 		tasks.Go(func() { w.uplink.run(ctx) })
 	}
 	tasks.Go(func() { k.route(ctx, events) })
-	tasks.Go(func() { k.reread(ctx, watch) })
+	tasks.Go(func() { k.memo.run(ctx) })
+	tasks.Go(func() { k.reread(ctx, watch, stop) })
 	tasks.Go(func() { k.serve(ctx, socket) })
 	k.loop(ctx)
+	if cause := context.Cause(ctx); errors.Is(cause, hooks.ErrDirGone) {
+		return fmt.Errorf("run directory: %w", cause)
+	}
 	return nil
 }
 
@@ -177,8 +192,8 @@ func (k *Keeper) drain(tasks *sync.WaitGroup) {
 	}()
 	for {
 		select {
-		case f := <-k.calls:
-			f()
+		case <-k.mail.wake:
+			k.mail.run()
 		case <-done:
 			return
 		}
@@ -194,18 +209,31 @@ func (k *Keeper) loop(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case f := <-k.calls:
-			f()
+		case <-k.mail.wake:
+			k.mail.run()
 		}
 		k.decide(ctx)
 	}
 }
 
 // reread reloads the record of intents when it is replaced: a hook that is
-// killed right after its record was written has spoken all the same.
-func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch) {
-	for watch.Wait(ctx) == nil {
-		k.do(func() { k.reload(ctx) })
+// killed right after its record was written has spoken all the same. Without its
+// run directory a keeper is out of reach: it ends, the next one makes another.
+func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch, stop func(error)) {
+	for {
+		err := watch.Wait(ctx)
+		switch {
+		case err == nil:
+			k.do(func() { k.reload(ctx) })
+		case errors.Is(err, hooks.ErrDirGone):
+			stop(err)
+			return
+		default:
+			if ctx.Err() == nil {
+				k.log.Error("cannot watch the recorded intents: hooks that die early go unheard", "err", err)
+			}
+			return
+		}
 	}
 }
 
@@ -234,13 +262,14 @@ func (k *Keeper) adopt(ctx context.Context) {
 			continue
 		}
 		w.adopted = w.uplink.adopt(o)
+		w.held = o.Owned && len(o.Addresses) > 0
 	}
 	removed, err := k.Network.PurgeOrphans(ctx, links(k.Config.WANs))
 	if err != nil {
 		k.log.Warn("cannot remove what belongs to no WAN any more", "err", err)
 	}
 	if len(removed) > 0 {
-		k.log.Info("removed links that belong to no WAN any more", "links", removed)
+		k.log.Warn("removed links that belong to no WAN any more", "links", removed)
 	}
 }
 

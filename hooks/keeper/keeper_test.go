@@ -180,9 +180,10 @@ func (w *world) hook() hooks.Hook {
 	return hooks.Hook{
 		Starter: hooks.Starter{RunDir: w.dir},
 		Check:   func() error { return nil },
-		Alone: func(ctx context.Context, finish bool) hooks.Answer {
-			return keeper.Alone(ctx, w.options(), finish)
+		Alone: func(ctx context.Context, i hooks.Intent, finish bool) hooks.Answer {
+			return keeper.Alone(ctx, w.options(), i, finish)
 		},
+		Silence: func(ctx context.Context, i hooks.Intent) error { return keeper.Silence(ctx, w.options(), i) },
 	}
 }
 

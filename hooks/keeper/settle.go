@@ -21,7 +21,7 @@ type waiter struct {
 // the time that the hook has is over.
 func (k *Keeper) settle(ctx context.Context, req hooks.Request) (hooks.Answer, error) {
 	w := &waiter{intent: *req.Intent, since: time.Now(), reply: make(chan hooks.Answer, 1)}
-	k.do(func() { k.enlist(ctx, w, req.Op == hooks.OpRelease) })
+	k.do(func() { k.enlist(ctx, w, req) })
 	limit := time.NewTimer(req.Wait)
 	defer limit.Stop()
 	select {
@@ -42,15 +42,21 @@ func (k *Keeper) settle(ctx context.Context, req hooks.Request) (hooks.Answer, e
 }
 
 // enlist adds a waiter; decide, which follows, serves it.
-func (k *Keeper) enlist(ctx context.Context, w *waiter, release bool) {
+func (k *Keeper) enlist(ctx context.Context, w *waiter, req hooks.Request) {
+	release := req.Op == hooks.OpRelease
 	if release && k.role != hooks.Primary {
 		w.reply <- hooks.Answer{Role: k.role, Error: "this router is backup: the peer may be using the lease, release it there"}
 		return
 	}
-	w.already = k.is(w.intent) && !release
-	k.release = release
+	// The record may have told of this very wish before.
+	w.already = k.is(w.intent) && k.cause != w.intent.Token
+	if release {
+		k.release = w.intent.Token
+	}
 	// A newer one is known: judge finds it.
-	_ = k.hear(ctx, w.intent)
+	if newer := k.hear(ctx, w.intent); newer == nil && (release || req.Unrecorded) {
+		k.memo.keep(k.intents)
+	}
 	k.waiters[w] = struct{}{}
 	if w.already {
 		k.daemons.poke()
@@ -119,8 +125,7 @@ func (k *Keeper) judge(w *waiter) (a hooks.Answer, done bool) {
 	for _, c := range k.covered(w.intent.Scope) {
 		if c.ordered.role != w.intent.Role {
 			// keepalived died meanwhile, or an instance of its own overrules the scope.
-			_, by := k.wanted(c.Instance)
-			a.Problems = append(a.Problems, c.Name+": stays "+c.ordered.role.String()+": "+by)
+			a.Problems = append(a.Problems, c.Name+": stays "+c.ordered.role.String()+": "+k.wanted(c.Instance).by)
 		}
 		done = done && c.settled()
 	}

@@ -42,7 +42,7 @@ func (u *uplink) state() string {
 	switch {
 	case u.now.role == hooks.Backup && u.muted:
 		return "muted"
-	case u.now.role == hooks.Backup && !u.silent:
+	case u.now.role == hooks.Backup && foreign(u.err):
 		return "foreign"
 	case u.now.role == hooks.Backup, u.exchange == nil:
 		return "down"

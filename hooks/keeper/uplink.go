@@ -48,11 +48,12 @@ type reached struct {
 	problems []string // why it is not settled, or what is wrong all the same
 }
 
-// healing bounds how often a link is repaired when something keeps breaking it.
 const (
-	healSoonest = 100 * time.Millisecond
-	healLatest  = 30 * time.Second
-	healCalm    = time.Minute // unbroken for so long: start over
+	// The kernel tells nobody that matters of a queueing discipline that was
+	// changed, nor of routes that went with a link: so look now and then.
+	careful = 15 * time.Second
+	// releaseLimit bounds the wait for a DHCPRELEASE to leave.
+	releaseLimit = time.Second
 )
 
 // uplink drives one WAN. All its fields belong to the goroutine of run.
@@ -76,7 +77,7 @@ type uplink struct {
 	made   bool // the link is there
 	muted  bool // it is there, but silent
 	held   bool // the kernel holds lease
-	silent bool // nothing can leave with the shared MAC
+	silent bool // nothing can leave with the shared MAC, as far as that is ours to say
 	lease  *dhcp.Lease
 	update dhcp.Update
 
@@ -85,9 +86,9 @@ type uplink struct {
 	reach    hooks.Reach
 
 	heal timer // next repair
-	wait time.Duration
-	last time.Time // of the last repair
-	gone timer     // deletion of a muted link
+	wait backoff
+	gone timer // deletion of a muted link
+	care timer // next look without a reason
 }
 
 // exchange is a running DHCP client.
@@ -105,7 +106,7 @@ func newUplink(wan config.WAN, k kernel, leaseFile string, pubs []Publisher, log
 		publish: newPress(wan, pubs, log),
 		orders:  make(chan order, 1),
 		events:  make(chan netif.Event, 64),
-		heal:    newTimer(), gone: newTimer(),
+		heal:    newTimer(), gone: newTimer(), care: newTimer(),
 	}
 }
 
@@ -116,15 +117,24 @@ func (u *uplink) adopt(o netif.Observed) bool {
 		return false
 	}
 	u.made, u.muted = true, o.Muted
-	remembered, err := dhcp.ReadLease(u.client.LeaseFile)
-	if err != nil || remembered == nil || remembered.Remaining() <= 0 || o.Muted || !o.Matches {
-		return false
+	if o.Matches && !o.Muted {
+		u.lease = u.remembered(o)
 	}
-	u.held = slices.ContainsFunc(o.Addresses, func(a netif.Address) bool { return a.Prefix == remembered.Prefix })
-	if u.held {
-		u.lease = remembered
-	}
+	u.held = u.lease != nil
 	return u.held
+}
+
+// remembered is the lease that covers an address of the link, nil if there is
+// none.
+func (u *uplink) remembered(o netif.Observed) *dhcp.Lease {
+	l, err := dhcp.ReadLease(u.client.LeaseFile)
+	if err != nil || l == nil || l.Remaining() <= 0 {
+		return nil
+	}
+	if !slices.ContainsFunc(o.Addresses, func(a netif.Address) bool { return a.Prefix == l.Prefix }) {
+		return nil
+	}
+	return l
 }
 
 // obey replaces the order that the uplink has not begun yet. Only the loop calls it.
@@ -152,6 +162,7 @@ func (u *uplink) run(ctx context.Context) {
 	press.Go(func() { u.publish.run(ctx) })
 	defer press.Wait()
 	defer u.hush()
+	u.care.set(careful)
 	for {
 		select {
 		case <-ctx.Done():
@@ -170,6 +181,11 @@ func (u *uplink) run(ctx context.Context) {
 		case <-u.gone.C:
 			u.gone.stop()
 			u.remove(ctx)
+		case <-u.care.C:
+			u.care.set(careful)
+			u.look(ctx)
+		case <-u.ended():
+			u.revive()
 		case u.reach = <-u.voice.heard():
 		}
 		u.tell()
@@ -182,6 +198,21 @@ func (u *uplink) news() <-chan dhcp.Update {
 		return nil
 	}
 	return u.exchange.updates
+}
+
+// ended is closed when the DHCP client has ended of its own accord.
+func (u *uplink) ended() <-chan struct{} {
+	if u.exchange == nil {
+		return nil
+	}
+	return u.exchange.done
+}
+
+// revive plans a new DHCP client.
+func (u *uplink) revive() {
+	u.exchange.cancel()
+	u.exchange = nil
+	u.again()
 }
 
 // waiting is the gate while something waits for it.
@@ -199,14 +230,28 @@ func (u *uplink) take(ctx context.Context, o order) {
 	if !change {
 		return
 	}
-	u.since, u.phases, u.err, u.wait = time.Now(), nil, nil, 0
+	u.since, u.phases, u.err, u.wait = time.Now(), nil, nil, backoff{}
 	u.heal.stop()
 	u.gone.stop()
 	if o.role == hooks.Primary {
 		u.silent = false
+		u.reclaim(ctx)
 		u.advance(ctx)
 	} else {
 		u.demote(ctx)
+	}
+}
+
+// reclaim finds the address that a mute link still has, so that it is kept when
+// the link speaks again: with it the kernel would drop the connections that it
+// masqueraded.
+func (u *uplink) reclaim(ctx context.Context) {
+	if !u.muted || u.lease != nil {
+		return
+	}
+	o, err := u.kernel.Observe(ctx, link(u.wan))
+	if err == nil && o.Matches {
+		u.lease = u.remembered(o)
 	}
 }
 
@@ -259,6 +304,7 @@ func (u *uplink) listen(ctx context.Context) {
 	c, err := dhcp.New(u.client, u.log)
 	if err != nil {
 		u.fail(fmt.Errorf("start DHCP client: %w", err))
+		u.again()
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -293,10 +339,10 @@ func (u *uplink) learn(ctx context.Context, up dhcp.Update) {
 
 // demote silences the WAN first and deletes it later.
 func (u *uplink) demote(ctx context.Context) {
-	start := time.Now()
 	if u.now.release && u.lease != nil {
 		u.giveBack(ctx)
 	}
+	start := time.Now()
 	if u.exchange != nil {
 		u.exchange.cancel()
 	}
@@ -330,26 +376,44 @@ func (u *uplink) hush() {
 
 // giveBack sends a DHCPRELEASE.
 func (u *uplink) giveBack(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, releaseLimit)
+	defer cancel()
 	start := time.Now()
 	err := dhcp.Release(ctx, u.client, u.lease)
 	u.phase("release", u.lease.Prefix.String(), start, err)
 	u.fail(err)
 }
 
-// remove deletes the link of a backup.
-func (u *uplink) remove(ctx context.Context) {
+// remove deletes the link of a backup. It reports whether there was one.
+func (u *uplink) remove(ctx context.Context) (deleted bool) {
 	deleted, err := u.kernel.Purge(ctx, link(u.wan))
 	u.fail(err)
+	if foreign(err) {
+		// Nothing more can be done, and waiting changes nothing: it is reported, and
+		// looked at again when it changes.
+		u.made, u.muted, u.silent = false, false, true
+		return deleted
+	}
 	if err != nil {
-		if !errors.Is(err, netif.ErrForeign) {
-			u.again()
-		}
-		return
+		u.again()
+		return deleted
 	}
 	u.made, u.muted, u.silent = false, false, true
-	if deleted {
-		u.log.Debug("link is deleted")
+	return deleted
+}
+
+// foreign reports whether err, if any, is only about links that are not ours.
+func foreign(err error) bool {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if ok {
+		for _, e := range joined.Unwrap() {
+			if !foreign(e) {
+				return false
+			}
+		}
+		return true
 	}
+	return errors.Is(err, netif.ErrForeign) || errors.Is(err, netif.ErrTwin)
 }
 
 // look reads the kernel again after an event there.
@@ -362,14 +426,27 @@ func (u *uplink) look(ctx context.Context) {
 			more = false
 		}
 	}
+	if !u.started {
+		return
+	}
+	// What an event says may be over by now: ask.
+	o, err := u.kernel.Observe(ctx, link(u.wan))
 	if u.exchange != nil {
-		// What an event says may be over by now: ask.
-		o, err := u.kernel.Observe(ctx, link(u.wan))
 		u.exchange.client.Carrier(err == nil && o.Up && o.Carrier)
 	}
-	if u.started && !u.heal.running && !u.gone.running {
-		u.restore(ctx)
+	switch {
+	case u.gone.running:
+		if err == nil && o.Owned && o.Muted || err == nil && !o.Exists {
+			return // as it should be, until its time has come
+		}
+		u.gone.stop() // somebody gave it its voice back
+	case u.heal.running:
+		if err != nil || !o.ParentExists || !errors.Is(u.err, netif.ErrNoParent) {
+			return
+		}
+		u.heal.stop() // what was missing is there: no need to wait
 	}
+	u.restore(ctx)
 }
 
 // restore makes the kernel match again after something else changed it. The next
@@ -377,11 +454,10 @@ func (u *uplink) look(ctx context.Context) {
 // not become a storm.
 func (u *uplink) restore(ctx context.Context) {
 	if u.now.role == hooks.Backup {
-		u.remove(ctx)
+		if u.remove(ctx) {
+			u.log.Warn("deleted a link that should not have been there")
+		}
 		return
-	}
-	if u.exchange == nil && u.err == nil {
-		return // not begun: the gate is not open yet
 	}
 	failed := u.err != nil
 	changes := u.advance(ctx)
@@ -390,19 +466,12 @@ func (u *uplink) restore(ctx context.Context) {
 		u.log.Warn("restored what was changed behind wanfail's back", "changes", strings.Join(changes.Steps, ", "))
 		u.again()
 	case u.err == nil && failed:
-		u.log.Info("recovered")
+		u.log.Warn("WAN is as it should be again")
 	}
 }
 
 // again plans a repair.
-func (u *uplink) again() {
-	if time.Since(u.last) > healCalm {
-		u.wait = 0
-	}
-	u.last = time.Now()
-	u.wait = min(max(2*u.wait, healSoonest), healLatest)
-	u.heal.set(u.wait)
-}
+func (u *uplink) again() { u.heal.set(u.wait.next()) }
 
 // fail notes what keeps the WAN from its role and logs it once.
 func (u *uplink) fail(err error) {
