@@ -274,7 +274,7 @@ func (l *loop) report(old, now Update) {
 	if now.Diagnosis != old.Diagnosis {
 		level := slog.LevelWarn
 		if now.Diagnosis == OK {
-			level = slog.LevelInfo
+			level = slog.LevelDebug // the lease has a line of its own
 		}
 		attrs := []any{"diagnosis", now.Diagnosis, "state", now.State}
 		if now.Detail != "" {

@@ -74,7 +74,7 @@ func (m *Manager) muteLink(ctx context.Context, l *link, start time.Time) error 
 		l.root(), nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated(m.muteKind)))
 	switch {
 	case err == nil:
-		m.log.Info("wan muted", "link", l.name, "took", time.Since(start))
+		m.log.Debug("wan muted", "link", l.name, "took", time.Since(start))
 		return nil
 	case gone(err):
 		// The kind of discipline is unknown, or the link has gone meanwhile.

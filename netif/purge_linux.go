@@ -64,7 +64,7 @@ func (m *Manager) Purge(ctx context.Context, want Link) (bool, error) {
 		}
 	}
 	if len(deleted) > 0 {
-		m.log.Info("wan purged", "links", deleted, "took", time.Since(start))
+		m.log.Debug("wan purged", "links", deleted, "took", time.Since(start))
 	}
 	return len(deleted) > 0, errors.Join(errs...)
 }
