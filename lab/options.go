@@ -69,6 +69,9 @@ type Options struct {
 	Log io.Writer
 }
 
+// Validate tells what New would not accept.
+func (o Options) Validate() error { return o.setDefaults() }
+
 func (o *Options) setDefaults() error {
 	if o.Backend == "" {
 		o.Backend = Systemd

@@ -37,6 +37,8 @@ type RunOptions struct {
 	// Linger is how long the lab goes on before and after the failover, for
 	// somebody who watches.
 	Linger time.Duration
+	// Finish is called at the end, before the sessions are closed; may be nil.
+	Finish func()
 }
 
 // Report is what a failover was like.
@@ -147,6 +149,9 @@ func (l *Lab) Run(ctx context.Context, sc Scenario, tl *Timeline, o RunOptions) 
 	if err := l.linger(ctx, o.Linger); err != nil {
 		return nil, err
 	}
+	if o.Finish != nil {
+		o.Finish()
+	}
 	r.Outage = prober.Outage(r.Trigger)
 	r.hear(voices)
 	for _, e := range tl.Events(time.Time{}) {
@@ -168,6 +173,8 @@ func (l *Lab) Elect(ctx context.Context) error {
 	if err := l.routers[0].WaitWAN(ctx); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, errors.New("not within 10 s"))
+	defer cancel()
 	return l.routers[0].WaitServices(ctx, true)
 }
 
@@ -222,7 +229,7 @@ func (l *Lab) voices(from, to *Router) (v [2]*Voice, err error) {
 func (l *Lab) trigger(ctx context.Context, sc Scenario, tl *Timeline, r *Report, from, to *Router) error {
 	switch sc {
 	case Crash:
-		r.Trigger = tl.Act(from.Name, "power cut")
+		r.Trigger = tl.Act(from.Name, ActPowerCut)
 		return from.Crash()
 	case Stop:
 		r.Trigger = tl.Act(from.Name, "keepalived is stopped")

@@ -17,6 +17,7 @@ type Kind string
 // Kinds. What Subject and Detail are depends on it.
 const (
 	KindAct     Kind = "act"     // somebody did something: the reason for all else
+	KindBoot    Kind = "boot"    // a router is up
 	KindVRRP    Kind = "vrrp"    // Subject master: first advert of a new one; stop: priority 0
 	KindVIP     Kind = "vip"     // Subject up or down: the virtual address
 	KindHook    Kind = "hook"    // Subject: the role that the hook was called with
@@ -27,6 +28,9 @@ const (
 	KindARP     Kind = "arp"     // gratuitous ARP on the WAN; Subject: the address
 	KindService Kind = "service" // Subject: its name; Detail: started or stopped
 )
+
+// ActPowerCut is the subject of the act that switches a router off.
+const ActPowerCut = "power cut"
 
 // Event is something that happened on a machine.
 type Event struct {
@@ -135,6 +139,7 @@ func (t *Timeline) attach(r *Router, booted bool) error {
 	}
 	if booted {
 		t.forget(r)
+		t.add(Event{At: time.Now(), Node: r.Name, Kind: KindBoot, Subject: "has booted"})
 		if err := errors.Join(
 			t.listen(r.LAN(), func(f Frame) { t.lanFrame(r, f) }),
 			t.listen(r.WAN(), func(f Frame) { t.wanFrame(r, f) }),

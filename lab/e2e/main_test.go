@@ -19,7 +19,7 @@ import (
 
 // envBinary names a wanfail to test; without it, the one of this checkout is
 // built.
-const envBinary = "LAB_BINARY"
+const envBinary = "WANFAIL_BINARY"
 
 func TestMain(m *testing.M) { lab.Main(prepare, m.Run) }
 

@@ -31,7 +31,6 @@ func number(t *testing.T, env string, otherwise int) int {
 	return n
 }
 
-
 // TestSessions: of many sessions, half of them pushed by the server, not one is
 // lost, behind a firewall that drops what it does not know.
 func TestSessions(t *testing.T) {

@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/lab"
 	"github.com/wanfail/wanfail/lab/nstest"
 )
 
@@ -33,6 +35,14 @@ var cases = []struct {
 	needs time.Duration
 }{
 	{name: "lease", run: testLease},
+	{name: "renew", run: testRenew},
+	{name: "rebind", run: testRebind},
+	{name: "expiry", run: testExpiry, needs: 10 * time.Second},
+	{name: "renumbered, seen at INIT-REBOOT", run: testRenumbered},
+	{name: "renumbered, seen by the running client", run: testRenumberedUnseen},
+	{name: "restart with leases", run: testRestart},
+	{name: "restart without leases", run: testAmnesia},
+	{name: "second router", run: testTakeover},
 }
 
 func TestServers(t *testing.T) {
@@ -74,4 +84,241 @@ func testLease(l *line) {
 	if got, want := r.phases(count), []string{"REQUEST init-reboot"}; !slices.Equal(got, want) {
 		l.t.Errorf("the second time sent %q, want %q", got, want)
 	}
+}
+
+// testRenew: over renewals of a lease of seconds the address never leaves the
+// kernel, and its lifetime there follows.
+func testRenew(l *line) {
+	s := usual(max(l.kind.shortest, 3*time.Second))
+	if l.kind.timers {
+		s.t1, s.t2 = time.Second, 2*time.Second
+	}
+	l.serve(s)
+	r := l.router()
+	r.become(hooks.Primary)
+	addr := r.holdsLease(time.Second)
+	before := r.holds()
+	r.answers(dhcpv4.MessageTypeAck, 4, 20*time.Second)
+	if now := r.holds(); now.addr != addr || now.index != before.index || now.gateway != before.gateway {
+		l.t.Errorf("the kernel holds %+v, before %+v", now, before)
+	}
+	if gone := r.addrs.removed(0); len(gone) > 0 {
+		l.t.Errorf("addresses were removed: %+v", gone)
+	}
+	for _, m := range r.sent()[2:] {
+		if m.phase() != "REQUEST renewing" || m.m.ClientIPAddr.String() != addr.Addr().String() || m.m.IsBroadcast() {
+			l.t.Errorf("sent %s: %s", m.phase(), m.m.Summary())
+		}
+	}
+}
+
+// testRebind: the server comes back under another address of the same network.
+// It cannot be asked by unicast; the broadcast of REBINDING finds it, and the
+// default route follows.
+func testRebind(l *line) {
+	s := hasty(l.kind)
+	l.serve(s)
+	r := l.router()
+	r.become(hooks.Primary)
+	addr := r.holdsLease(time.Second)
+	l.halt()
+	l.serve(s.in("100.64.10.2/24", "100.64.10.100", "100.64.10.120"))
+	r.until("lease of the new server", 20*time.Second, func(w hooks.WAN) bool { return w.Server == l.service.addr.Addr() })
+	if now := r.holdsLease(time.Second); now != addr {
+		l.t.Errorf("address %v, before %v", now, addr)
+	}
+	if gone := r.addrs.removed(0); len(gone) > 0 {
+		l.t.Errorf("addresses were removed: %+v", gone)
+	}
+	if got := r.phases(2); !slices.Contains(got, "REQUEST rebinding") || slices.Contains(got, "DISCOVER") {
+		l.t.Errorf("sent %q", got)
+	}
+}
+
+// testExpiry: the server is gone. The address is used until the end of the lease
+// and not a moment longer; a server that comes back is found.
+func testExpiry(l *line) {
+	s := usual(max(l.kind.shortest, 4*time.Second))
+	l.serve(s)
+	r := l.router()
+	r.become(hooks.Primary)
+	addr := r.holdsLease(time.Second)
+	l.halt()
+	st := r.until("the end of the lease", s.lease+5*time.Second, func(w hooks.WAN) bool { return !w.Address.IsValid() })
+	now := time.Now()
+	if h := r.holds(); h.addr.IsValid() || h.gateway.IsValid() {
+		l.t.Errorf("the kernel still holds %+v", h)
+	}
+	granted := r.answers(dhcpv4.MessageTypeAck, len(r.acks()), time.Second).At
+	gone := r.addrs.removed(0)
+	if len(gone) != 1 || gone[0].addr != addr.String() {
+		l.t.Fatalf("addresses removed: %+v", gone)
+	}
+	held := gone[0].at.Sub(granted)
+	if held > s.lease+50*time.Millisecond || held < s.lease-time.Second {
+		l.t.Errorf("the address was held for %v of a lease of %v", held, s.lease)
+	}
+	if st.Diagnosis != "no-answer" || st.State == "bound" {
+		l.t.Errorf("status %+v", st)
+	}
+	l.t.Logf("held for %v of %v, reported %v later", held, s.lease, now.Sub(gone[0].at))
+	l.serve(s)
+	if again := r.holdsLease(20 * time.Second); again != addr {
+		l.t.Errorf("address %v, before %v", again, addr)
+	}
+}
+
+// acks are the ACKs to the router so far.
+func (r *router) acks() (at []time.Time) {
+	r.settle()
+	for _, f := range r.wire.Frames(func(f lab.Frame) bool { return !f.FromMachine }) {
+		if m, ok := f.DHCP(); ok && m.MessageType() == dhcpv4.MessageTypeAck {
+			at = append(at, f.At)
+		}
+	}
+	return at
+}
+
+// renumber makes the ISP serve another network.
+func (l *line) renumber(s service) {
+	l.t.Helper()
+	l.halt()
+	l.forget()
+	l.serve(s.in("100.64.20.1/24", "100.64.20.100", "100.64.20.120"))
+}
+
+// renumbered checks that the router went from the address old to one of the new
+// network without a detour, and returns for how long it had none.
+func (r *router) renumbered(old netip.Prefix, limit time.Duration) time.Duration {
+	r.t.Helper()
+	fresh := r.holdsLease(limit)
+	var left, came time.Time
+	r.eventually("the kernel tells of the change", time.Second, func() bool {
+		for _, c := range r.addrs.changes(0) {
+			switch {
+			case !c.added && c.addr == old.String():
+				left = c.at
+			case c.added && c.addr == fresh.String():
+				came = c.at
+			}
+		}
+		return !left.IsZero() && !came.IsZero()
+	})
+	r.until("no finding is left", time.Second, func(w hooks.WAN) bool { return w.State == "bound" && w.Diagnosis == "" })
+	return came.Sub(left)
+}
+
+// testRenumbered: the ISP's line goes down and comes back with another network,
+// as after a modem's reboot. One NAK later there is a new address.
+func testRenumbered(l *line) {
+	s := usual(time.Hour)
+	l.serve(s)
+	r := l.router()
+	r.become(hooks.Primary)
+	old := r.holdsLease(time.Second)
+	l.carrier(r, false)
+	r.until("no carrier", 5*time.Second, func(w hooks.WAN) bool { return w.Diagnosis == "no-carrier" })
+	l.renumber(s)
+	l.carrier(r, true)
+	gap := r.renumbered(old, 10*time.Second)
+	if want := []string{"REQUEST init-reboot", "DISCOVER", "REQUEST selecting"}; !slices.Equal(r.phases(2), want) {
+		l.t.Errorf("sent %q, want %q", r.phases(2), want)
+	}
+	if gap > 500*time.Millisecond {
+		l.t.Errorf("no address for %v", gap)
+	}
+	l.t.Logf("no address for %v", gap)
+}
+
+// testRenumberedUnseen: the ISP renumbers and the client finds out by itself:
+// from a NAK to its REBIND, or where the server says nothing to that, when the
+// lease ends.
+func testRenumberedUnseen(l *line) {
+	s := hasty(l.kind)
+	l.serve(s)
+	r := l.router()
+	r.become(hooks.Primary)
+	old := r.holdsLease(time.Second)
+	l.renumber(s)
+	gap := r.renumbered(old, s.lease+5*time.Second)
+	l.t.Logf("sent %q", r.phases(2))
+	if gap > 500*time.Millisecond {
+		l.t.Errorf("no address for %v", gap)
+	}
+	l.t.Logf("no address for %v", gap)
+}
+
+// testRestart: a server that restarts and knows its leases is not felt.
+func testRestart(l *line) {
+	s := hasty(l.kind)
+	l.serve(s)
+	r := l.router()
+	r.become(hooks.Primary)
+	addr := r.holdsLease(time.Second)
+	l.halt()
+	l.serve(s)
+	r.answers(dhcpv4.MessageTypeAck, 3, 20*time.Second)
+	if now := r.holdsLease(time.Second); now != addr {
+		l.t.Errorf("address %v, before %v", now, addr)
+	}
+	if gone := r.addrs.removed(0); len(gone) > 0 {
+		l.t.Errorf("addresses were removed: %+v", gone)
+	}
+	l.t.Logf("sent %q", r.phases(2))
+}
+
+// testAmnesia: a server that has lost its leases confirms, refuses or is silent,
+// as it likes. The client ends with a lease, and never without an address for
+// long.
+func testAmnesia(l *line) {
+	s := hasty(l.kind)
+	l.serve(s)
+	r := l.router()
+	r.become(hooks.Primary)
+	addr := r.holdsLease(time.Second)
+	l.halt()
+	l.forget()
+	l.serve(s)
+	r.answers(dhcpv4.MessageTypeAck, 4, s.lease+20*time.Second)
+	now := r.holdsLease(time.Second)
+	l.t.Logf("%v -> %v, removed %+v, sent %q", addr, now, r.addrs.removed(0), r.phases(2))
+}
+
+// testTakeover: the routers take turns. The address stays, the lease is never
+// given back, and the one that is backup is not heard.
+func testTakeover(l *line) {
+	l.serve(usual(time.Hour))
+	a, b := l.router(), l.router()
+	a.become(hooks.Primary)
+	addr := a.holdsLease(time.Second)
+	for range 3 {
+		a.become(hooks.Backup)
+		a.settle()
+		silent := len(a.voice())
+		b.become(hooks.Primary)
+		if now := b.holdsLease(time.Second); now != addr {
+			l.t.Errorf("%s has %v, the other had %v", b.port, now, addr)
+		}
+		b.until("confirmed", 5*time.Second, func(w hooks.WAN) bool { return w.State == "bound" })
+		a.settle()
+		if heard := a.voice()[silent:]; len(heard) > 0 {
+			l.t.Errorf("%s is backup and says %v", a.port, heard)
+		}
+		a, b = b, a
+	}
+	for _, r := range l.routers {
+		for _, m := range r.sent() {
+			if m.m.MessageType() == dhcpv4.MessageTypeRelease {
+				l.t.Errorf("%s sent a RELEASE", r.port)
+			}
+		}
+	}
+	if got := a.phases(0); got[len(got)-1] != "REQUEST selecting" && got[len(got)-1] != "REQUEST init-reboot" {
+		l.t.Errorf("%s sent %q", a.port, got)
+	}
+}
+
+// voice is all that the router has sent with the shared address.
+func (r *router) voice() []lab.Frame {
+	return r.wire.Frames(func(f lab.Frame) bool { return f.FromMachine && f.Src().String() == shared })
 }

@@ -4,17 +4,17 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/lab"
@@ -31,6 +31,7 @@ type router struct {
 	wire   *lab.Capture
 	addrs  addrLog
 	keeper *process
+	marks  int
 }
 
 // router adds one, with a running keeper. extra are further lines of the WAN's
@@ -176,8 +177,38 @@ func (r *router) holdsLease(limit time.Duration) netip.Prefix {
 	return h.addr
 }
 
+// etherMark is the EtherType of frames that mean nothing (IEEE 802, local
+// experimental).
+const etherMark = 0x88b5
+
+// settle returns once all frames that are on the wire by now are in the capture.
+func (r *router) settle() {
+	r.t.Helper()
+	r.marks++
+	mark := make([]byte, 60)
+	copy(mark, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 1, etherMark >> 8, etherMark & 0xff, byte(r.marks)})
+	r.isp.Do(r.t, func() error {
+		port, err := net.InterfaceByName(r.port)
+		if err != nil {
+			return err
+		}
+		c, err := packet.Listen(port, packet.Raw, 0, nil)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.WriteTo(mark, &packet.Addr{HardwareAddr: mark[:6]})
+		return err
+	})
+	if _, err := r.wire.Wait(r.ctx, func(f lab.Frame) bool { return bytes.Equal(f.Data, mark) }); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // sent are the DHCP messages of the router so far, with their frames.
 func (r *router) sent() (all []message) {
+	r.t.Helper()
+	r.settle()
 	for _, f := range r.wire.Frames(func(f lab.Frame) bool { return f.FromMachine }) {
 		if m, ok := f.DHCP(); ok {
 			all = append(all, message{f, m})
@@ -243,7 +274,7 @@ func (r *router) answers(kind dhcpv4.MessageType, n int, limit time.Duration) me
 // explain shows everything that was on the wire.
 func (r *router) explain() {
 	var b bytes.Buffer
-	for _, f := range r.wire.Frames(nil) {
+	for _, f := range r.wire.Frames(func(f lab.Frame) bool { return !bytes.Equal(f.Data[12:14], []byte{etherMark >> 8, etherMark & 0xff}) }) {
 		arrow := "<-"
 		if f.FromMachine {
 			arrow = "->"
@@ -315,8 +346,3 @@ func (a *addrLog) String() string {
 	}
 	return b.String()
 }
-
-var (
-	_ = exec.Command
-	_ = unix.SIGTERM
-)
