@@ -20,8 +20,8 @@ const ifaProto = 11
 const ifaForever = math.MaxUint32
 
 // lifetimeSlack is by how many seconds the lifetime in the kernel may differ
-// from the desired one before it is written again. Both count down, one in
-// whole seconds.
+// from the desired one before it is written again: both count down, on different
+// clocks. Of a short lease it would be too much, see sameLifetime.
 const lifetimeSlack = 3
 
 // address is an IPv4 address on a link as the kernel reports it.
@@ -80,25 +80,30 @@ func parseAddr(msg []byte) (index int, a address, ok bool) {
 	return index, a, a.prefix.IsValid()
 }
 
-// seconds turns a lifetime into the kernel's. It rounds down: the address must
-// not outlive the lease.
+// seconds turns a lifetime into the kernel's. It rounds up: a keeper that lives
+// takes the address away at the very end of the lease, and the kernel, which is
+// there for one that does not, must not be first. Rounded down, a lease of whole
+// seconds would lose the last one, since it is a little shorter by the time that
+// it gets here, and one of 2 s would end before its renewal.
 func seconds(valid time.Duration) uint32 {
-	s := int64(valid / time.Second)
-	switch {
-	case valid <= 0 || s >= ifaForever:
+	if valid <= 0 || valid > (ifaForever-1)*time.Second {
 		return ifaForever
-	case s == 0:
-		return 1 // 0 would be refused
 	}
-	return uint32(s)
+	return uint32((valid-1)/time.Second + 1)
 }
 
 // sameLifetime reports whether have is close enough to want to be left alone.
+// A lease that was renewed is not: at T1 half of it has passed, so an eighth of
+// what is wanted is always less than what a renewal adds.
 func sameLifetime(have, want uint32) bool {
 	if have == ifaForever || want == ifaForever {
 		return have == want
 	}
-	return max(have, want)-min(have, want) <= lifetimeSlack
+	slack := min(want/8, lifetimeSlack)
+	if have > want {
+		return have-want <= max(slack, 1) // the kernel counts whole seconds
+	}
+	return want-have <= slack
 }
 
 // setAddr adds an address, or gives an existing one of the same prefix a new

@@ -76,7 +76,7 @@ type Desired struct {
 	Link      Link
 	Addr      netip.Prefix  // invalid: no address yet, and then no routes
 	Broadcast netip.Addr    // zero: the last address of the prefix
-	Valid     time.Duration // the kernel removes the address after it; whole seconds, rounded down, at least 1 s; 0 or Forever: infinite
+	Valid     time.Duration // the kernel removes the address after it; whole seconds, rounded up; 0 or Forever: infinite
 	Routes    []Route
 }
 
