@@ -5,10 +5,15 @@ import (
 	"time"
 )
 
+// ReportSchema is the version of Report's form. It changes when a field changes
+// its meaning or goes away, not when one is added (docs/status.md).
+const ReportSchema = 1
+
 // Report is what a keeper knows of its router: the answer to "status".
 type Report struct {
+	Schema      int          `json:"schema"` // ReportSchema, where the report is printed
 	Version     string       `json:"version"`
-	PID         int          `json:"pid"`
+	PID         int          `json:"pid"` // of the keeper; 0: none runs, and this is what was found without one
 	Role        Role         `json:"role"`
 	Since       time.Time    `json:"since"`
 	By          string       `json:"by"` // who asked for the role
@@ -26,7 +31,7 @@ type WAN struct {
 	MAC    string `json:"mac"`
 	Role   Role   `json:"role"`
 	// State is "down", "muted" (silent, deleted soon), "foreign" (something else
-	// has the name), or while primary a state of RFC 2131 in small letters.
+	// has the name), "unattended" (it is there, and no keeper runs), or while primary a state of RFC 2131 in small letters.
 	State        string       `json:"state"`
 	Address      netip.Prefix `json:"address,omitzero"`
 	Gateway      netip.Addr   `json:"gateway,omitzero"`

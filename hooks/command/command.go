@@ -92,10 +92,7 @@ func commands() []*cli.Command {
 			Action: fifo,
 		},
 		{Name: "keeper", Usage: "run the process that makes the router match its role", Action: keep},
-		{
-			Name: "status", Usage: "show role, WANs and services", Action: status,
-			Flags: []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "as JSON"}},
-		},
+		statusCommand(),
 		{
 			Name: "release", Usage: "give the lease back to the ISP and become backup", Flags: []cli.Flag{wait},
 			Action: func(c *cli.Context) error { return say(c, hooks.OpRelease, "", "RELEASE") },

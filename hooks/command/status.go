@@ -4,35 +4,115 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"io"
+	"log/slog"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/hooks/view"
 )
 
-func status(c *cli.Context) error {
-	conn, err := hooks.Dial(c.Context, c.String("run-dir"))
-	if errors.Is(err, hooks.ErrNoKeeper) {
-		return fmt.Errorf("%w in %s; `wanfail primary` or `wanfail keeper` starts one", err, c.String("run-dir"))
+// statusLimit is how long a keeper may take to say how it is.
+const statusLimit = 5 * time.Second
+
+func statusCommand() *cli.Command {
+	return &cli.Command{
+		Name: "status", Usage: "show role, WANs and services", Action: status,
+		Description: `Asks the keeper and shows the role, since when and by whom, each WAN with its
+lease, gateway and the age of its last ARP reply, the services, the last
+transitions with their phases, and warnings with what to do. Without a keeper it
+shows what is on record and what the kernel holds, and exits with 1.
+
+With --watch it follows until it is interrupted: on a terminal in place, else
+one report after the other, with --json one in a line.
+
+The forms of --json and --prometheus are stable; docs/status.md describes them.`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "follow what changes, as it changes"},
+			&cli.BoolFlag{Name: "json", Usage: "as JSON"},
+			&cli.BoolFlag{Name: "prometheus", Usage: "as metrics for node_exporter's textfile collector"},
+		},
 	}
-	if err != nil {
+}
+
+func status(c *cli.Context) error {
+	if c.Bool("prometheus") && (c.Bool("json") || c.Bool("watch")) {
+		return &usageError{"--prometheus stands alone: neither --json nor --watch go with it"}
+	}
+	if c.Bool("watch") {
+		return watch(c)
+	}
+	r, err := ask(c)
+	noKeeper := errors.Is(err, hooks.ErrNoKeeper)
+	if noKeeper {
+		r = look(c)
+	} else if err != nil {
 		return err
+	}
+	switch {
+	case c.Bool("json"):
+		err = printJSON(c.App.Writer, r, "  ")
+	case c.Bool("prometheus"):
+		view.Prometheus(c.App.Writer, r, time.Now())
+		err = nil
+	default:
+		screen(c).Report(c.App.Writer, r)
+		err = nil
+	}
+	if err == nil && noKeeper {
+		return exitError(exitDegraded)
+	}
+	return err
+}
+
+// ask asks the keeper for its report.
+func ask(c *cli.Context) (hooks.Report, error) {
+	ctx, cancel := context.WithTimeout(c.Context, statusLimit)
+	defer cancel()
+	conn, err := hooks.Dial(ctx, c.String("run-dir"))
+	if err != nil {
+		return hooks.Report{}, err
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(c.Context, 5*time.Second)
-	defer cancel()
 	var r hooks.Report
 	if err := conn.Ask(ctx, hooks.Request{Op: hooks.OpStatus}, &r); err != nil {
-		return err
+		return r, err
 	}
-	if !c.Bool("json") {
-		view.Report(c.App.Writer, r)
-		return nil
+	return r, sane(r)
+}
+
+// sane tells a keeper's report from other JSON.
+func sane(r hooks.Report) error {
+	if r.PID <= 0 {
+		return &hooks.GarbageError{Line: []byte("a report without the keeper's process id"), Err: errors.New("not a status")}
 	}
-	enc := json.NewEncoder(c.App.Writer)
-	enc.SetIndent("", "  ")
+	return nil
+}
+
+// look is what can be told without a keeper.
+func look(c *cli.Context) hooks.Report {
+	o, stop, err := assemble(c, slog.New(slog.DiscardHandler))
+	defer stop()
+	var r hooks.Report
+	if o.Network != nil {
+		r = keeper.Look(c.Context, o)
+	}
+	r.Version = c.App.Version
+	if err != nil {
+		r.Warnings = append(r.Warnings, err.Error())
+	}
+	r.Warnings = append(r.Warnings, "no keeper is running: nothing follows keepalived or renews the lease until the next hook; "+
+		"start the service, or `wanfail keeper` under a supervisor")
+	return r
+}
+
+// printJSON is the form of docs/status.md; indent "" puts it on one line.
+func printJSON(w io.Writer, r hooks.Report, indent string) error {
+	r.Schema = hooks.ReportSchema
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", indent)
 	return enc.Encode(r)
 }

@@ -1,0 +1,192 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/wanfail/wanfail/hooks"
+)
+
+// Control sequences of xterm, which all terminals of the last decades know:
+// the alternate screen keeps what was there before.
+const (
+	enterScreen = "\x1b[?1049h\x1b[?25l" // and hide the cursor
+	leaveScreen = "\x1b[?25h\x1b[?1049l"
+	home        = "\x1b[H"
+	eraseLine   = "\x1b[K"
+	eraseBelow  = "\x1b[J"
+)
+
+// watch follows the keeper until ctx ends, whatever becomes of the keeper.
+func watch(c *cli.Context) error {
+	reports := make(chan hooks.Report)
+	ctx, cancel := context.WithCancel(c.Context)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- follow(ctx, c, reports) }()
+	if t := terminal(c); t != nil && !c.Bool("json") {
+		return paint(c, t, reports, ended)
+	}
+	first := true
+	for {
+		select {
+		case r := <-reports:
+			if c.Bool("json") {
+				if err := printJSON(c.App.Writer, r, ""); err != nil {
+					return err
+				}
+				continue
+			}
+			if !first {
+				if _, err := fmt.Fprintf(c.App.Writer, "\n%s\n", strings.Repeat("-", 80)); err != nil {
+					return err // nobody reads any more
+				}
+			}
+			first = false
+			screen(c).Report(c.App.Writer, r)
+		case err := <-ended:
+			return err
+		}
+	}
+}
+
+// follow sends the keeper's reports as they come. While no keeper runs it sends
+// what can be told without, once, and waits for one to appear. nil: ctx ended.
+func follow(ctx context.Context, c *cli.Context, reports chan<- hooks.Report) error {
+	send := func(r hooks.Report) {
+		select {
+		case reports <- r:
+		case <-ctx.Done():
+		}
+	}
+	for {
+		err := followOne(ctx, c, send)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && !errors.Is(err, hooks.ErrNoKeeper):
+			return err
+		}
+		send(look(c))
+		if err := awaitKeeper(ctx, c.String("run-dir")); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// followOne follows one keeper to its end, which is no error.
+func followOne(ctx context.Context, c *cli.Context, send func(hooks.Report)) error {
+	conn, err := hooks.Dial(ctx, c.String("run-dir"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	var r hooks.Report
+	for err = conn.Ask(ctx, hooks.Request{Op: hooks.OpWatch}, &r); err == nil; err = conn.Next(ctx, &r) {
+		if err := sane(r); err != nil {
+			return err
+		}
+		send(r)
+		r = hooks.Report{} // what the next one leaves out is not there any more
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return nil
+	}
+	return err
+}
+
+// awaitKeeper returns when a keeper listens in dir.
+func awaitKeeper(ctx context.Context, dir string) error {
+	w, err := hooks.WatchDir(dir)
+	if err != nil {
+		return fmt.Errorf("no keeper has run here yet: %w", err)
+	}
+	defer w.Close()
+	for {
+		conn, err := hooks.Dial(ctx, dir)
+		if err == nil {
+			return conn.Close()
+		}
+		if !errors.Is(err, hooks.ErrNoKeeper) {
+			return err
+		}
+		if err := w.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// paint shows the newest report on a screen of its own, and leaves the terminal
+// as it was. What changes with time alone is counted on here; the keeper is not
+// asked again for that.
+func paint(c *cli.Context, t *os.File, reports <-chan hooks.Report, ended <-chan error) error {
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, syscall.SIGWINCH)
+	defer signal.Stop(resized)
+	clock := time.NewTicker(time.Second)
+	defer clock.Stop()
+
+	if _, err := t.WriteString(enterScreen); err != nil {
+		return err
+	}
+	defer func() { _, _ = t.WriteString(leaveScreen) }()
+	var r hooks.Report
+	var at time.Time
+	for {
+		select {
+		case r = <-reports:
+			at = time.Now()
+		case <-resized:
+		case <-clock.C:
+		case err := <-ended:
+			return err
+		}
+		if at.IsZero() {
+			continue
+		}
+		var b bytes.Buffer
+		screen(c).Report(&b, aged(r, time.Since(at)))
+		_, rows := size(t)
+		if _, err := t.WriteString(frame(b.String(), rows)); err != nil {
+			return err
+		}
+	}
+}
+
+// frame is text for a screen of so many rows, drawn over the one before without
+// flicker.
+func frame(text string, rows int) string {
+	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	if len(lines) > rows {
+		lines = append(lines[:rows-1:rows-1], "(more: enlarge the terminal)")
+	}
+	return home + strings.Join(lines, eraseLine+"\r\n") + eraseLine + eraseBelow
+}
+
+// aged is a report some time later, when nothing has changed but the time.
+func aged(r hooks.Report, d time.Duration) hooks.Report {
+	s := int64(d / time.Second)
+	wans := make([]hooks.WAN, 0, len(r.WANs))
+	for _, n := range r.WANs {
+		if n.LeaseSeconds > 0 {
+			n.LeaseSeconds = max(0, n.LeaseSeconds-s)
+		}
+		n.RenewSeconds = max(0, n.RenewSeconds-s)
+		wans = append(wans, n)
+	}
+	r.WANs = wans
+	return r
+}

@@ -1,0 +1,119 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/wanfail/wanfail/dhcp"
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/netif"
+	"github.com/wanfail/wanfail/services"
+)
+
+// Look reports how the router stands where no keeper can be asked: the recorded
+// role, and what the kernel and the service manager hold. It changes nothing.
+func Look(ctx context.Context, o Options) hooks.Report {
+	r := hooks.Report{
+		Version: o.Version, WANs: []hooks.WAN{}, Services: []hooks.Service{},
+		Transitions: []hooks.Transition{}, Warnings: []string{},
+	}
+	warn := func(err error) {
+		if err != nil {
+			r.Warnings = append(r.Warnings, err.Error())
+		}
+	}
+	recorded, err := hooks.ReadIntents(o.RunDir)
+	warn(err)
+	if len(recorded) == 0 {
+		r.By = nobody
+	}
+	for _, i := range recorded {
+		role := rests(i)
+		if role >= r.Role && (i.At.After(r.Since) || role > r.Role) {
+			r.Role, r.Since, r.By = role, i.At, i.By()
+			if role != i.Role {
+				r.By += ", which is gone"
+			}
+		}
+	}
+	for _, w := range o.Config.WANs {
+		n, warnings, err := lookAt(ctx, o, w, recorded)
+		warn(err)
+		for _, text := range warnings {
+			r.Warnings = append(r.Warnings, w.Name+": "+text)
+		}
+		r.WANs = append(r.WANs, n)
+	}
+	if o.Services != nil {
+		for _, name := range installed(ctx, o) {
+			s := hooks.Service{Name: name, Backend: o.Services.Backend()}
+			state, err := o.Services.State(ctx, name)
+			if s.Running = state == services.Running; err != nil {
+				s.Error = err.Error()
+			}
+			r.Services = append(r.Services, s)
+		}
+	}
+	return r
+}
+
+// nobody is who asked for the role of a router that nobody has told one.
+const nobody = "boot: nobody has asked for a role yet"
+
+// rests is the role of an intent while the keepalived that it rests on lives.
+func rests(i hooks.Intent) hooks.Role {
+	if i.Role == hooks.Primary && i.Owner != (hooks.Process{}) && i.Owner.Gone() {
+		return hooks.Backup
+	}
+	return i.Role
+}
+
+func lookAt(ctx context.Context, o Options, w config.WAN, recorded hooks.Intents) (n hooks.WAN, warnings []string, err error) {
+	n = hooks.WAN{Name: w.Name, Parent: w.Parent, MAC: w.MAC.String(), State: "down"}
+	if i, ok := recorded.For(w.Instance); ok {
+		n.Role = rests(i)
+	}
+	seen, err := o.Network.Observe(ctx, link(w))
+	switch {
+	case err != nil:
+		n.Error = err.Error()
+		return n, nil, nil
+	case !seen.Exists:
+		return n, seen.Warnings, nil
+	case !seen.Owned:
+		n.State = "foreign"
+		return n, seen.Warnings, nil
+	case seen.Muted:
+		n.State = "muted"
+		return n, seen.Warnings, nil
+	}
+	n.State = "unattended"
+	at := slices.IndexFunc(seen.Addresses, func(a netif.Address) bool { return a.Owned })
+	if at < 0 {
+		return n, seen.Warnings, nil
+	}
+	held := seen.Addresses[at]
+	n.Address, n.LeaseSeconds = held.Prefix, -1
+	if held.Valid != netif.Forever {
+		n.LeaseSeconds = int64(held.Valid / time.Second)
+	}
+	for _, route := range seen.Routes {
+		if route.Dst.Bits() == 0 {
+			n.Gateway = route.Gateway
+		}
+	}
+	l, err := dhcp.ReadLease(filepath.Join(o.RunDir, w.Name+".lease"))
+	if err == nil && l.Prefix == held.Prefix {
+		n.Server, n.DNS = l.Server, l.DNS
+		refresh(&n, l)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return n, seen.Warnings, err
+}

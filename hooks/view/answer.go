@@ -1,0 +1,36 @@
+package view
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/wanfail/wanfail/hooks"
+)
+
+// Answer tells what became of a wish, with how long each part took.
+func Answer(w io.Writer, a hooks.Answer) {
+	switch {
+	case a.Outcome == hooks.Superseded:
+		fmt.Fprintf(w, "superseded: %s came later (%s)\n", clean(a.By), a.Role)
+		return
+	case a.Already && a.Outcome == hooks.Reached:
+		fmt.Fprintf(w, "already %s\n", a.Role)
+		return
+	case a.Already:
+		fmt.Fprintf(w, "already %s, but:\n", a.Role)
+	case a.Outcome == hooks.Degraded:
+		fmt.Fprintf(w, "%s, degraded, after %s\n", a.Role, Short(a.Took))
+	default:
+		fmt.Fprintf(w, "%s after %s\n", a.Role, Short(a.Took))
+	}
+	for _, p := range a.Phases {
+		note := p.Detail
+		if p.Error != "" {
+			note = "failed: " + p.Error
+		}
+		fmt.Fprintf(w, "  %-24s %10s   %s\n", clean(p.Name), Short(p.Took), clean(note))
+	}
+	for _, p := range a.Problems {
+		fmt.Fprintf(w, "  problem: %s\n", clean(p))
+	}
+}

@@ -1,0 +1,234 @@
+package view
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/wanfail/wanfail/dhcp"
+	"github.com/wanfail/wanfail/hooks"
+)
+
+// shown is how many of the last transitions a person is told.
+const shown = 3
+
+// Report tells how a router stands.
+func (s Screen) Report(w io.Writer, r hooks.Report) {
+	p := s.page(w)
+	p.role(r)
+	for _, n := range r.WANs {
+		p.gap()
+		p.wan(n)
+	}
+	if len(r.Services) > 0 || r.Conntrackd != "" {
+		p.gap()
+	}
+	for i, sv := range r.Services {
+		p.service(i == 0, r.Role, sv)
+	}
+	if r.Conntrackd != "" {
+		st := plain
+		if strings.HasPrefix(r.Conntrackd, "failing") {
+			st = red
+		}
+		p.line("conntrack", st, "conntrackd "+r.Conntrackd, "")
+	}
+	if len(r.Transitions) > 0 {
+		p.gap()
+	}
+	last := slices.Clone(r.Transitions)
+	slices.Reverse(last)
+	for i, t := range last[:min(shown, len(last))] {
+		p.transition(i == 0, t)
+	}
+	if len(r.Warnings) > 0 {
+		p.gap()
+	}
+	for _, text := range r.Warnings {
+		p.line("warning", yellow, text, "")
+	}
+}
+
+func (p *page) role(r hooks.Report) {
+	st := cyan
+	if r.Role == hooks.Primary {
+		st = green
+	}
+	since := ""
+	if !r.Since.IsZero() {
+		since = fmt.Sprintf(" for %s, since %s", Long(max(0, p.Now.Sub(r.Since))), p.date(r.Since))
+	}
+	p.line("role", st, r.Role.String(), since)
+	if r.By != "" {
+		p.line("by", plain, "", r.By)
+	}
+	if r.PID == 0 {
+		p.line("keeper", red, "not running", "")
+		return
+	}
+	p.line("keeper", plain, "", fmt.Sprintf("process %d, wanfail %s", r.PID, r.Version))
+}
+
+// date is a moment in the time zone of the reader.
+func (p *page) date(t time.Time) string { return t.In(p.Now.Location()).Format(time.DateTime) }
+
+// The states of a WAN that are as they should be, for a role.
+var settled = map[string]hooks.Role{
+	"down": hooks.Backup, "muted": hooks.Backup, "bound": hooks.Primary, "renewing": hooks.Primary,
+}
+
+func (p *page) wan(n hooks.WAN) {
+	st := yellow
+	if role, ok := settled[n.State]; ok && role == n.Role {
+		st = green
+		if n.Role == hooks.Backup {
+			st = plain
+		}
+	}
+	p.line("wan", bold, n.Name, fmt.Sprintf(" on %s with %s", n.Parent, n.MAC))
+	p.line("state", st, n.State, stateMeans[n.State])
+	if n.Address.IsValid() {
+		p.line("address", plain, "", n.Address.String())
+	}
+	if n.Gateway.IsValid() {
+		p.gateway(n)
+	}
+	if n.Server.IsValid() {
+		p.line("server", plain, "", n.Server.String())
+	}
+	if len(n.DNS) > 0 {
+		p.line("DNS", plain, "", joinAddrs(n.DNS))
+	}
+	if n.Address.IsValid() {
+		p.lease(n)
+	}
+	if n.Diagnosis != "" {
+		p.line("DHCP", yellow, n.Diagnosis, remedy(n.Diagnosis))
+	}
+	if n.Error != "" {
+		p.line("problem", red, n.Error, "")
+	}
+}
+
+// stateMeans explains the states that are not RFC 2131's.
+var stateMeans = map[string]string{
+	"down":       ": no interface, nothing is sent",
+	"muted":      ": silent, deleted soon",
+	"foreign":    ": an interface of this name is not wanfail's",
+	"unattended": ": no keeper renews the lease",
+}
+
+func (p *page) gateway(n hooks.WAN) {
+	g := n.Gatewayed
+	switch {
+	case g == nil:
+		p.line("gateway", plain, "", n.Gateway.String())
+	case g.LastReply.IsZero():
+		p.line("gateway", red, n.Gateway.String(), ", no ARP reply so far")
+	default:
+		st, age := green, Long(max(0, p.Now.Sub(g.LastReply)))+" ago"
+		text := fmt.Sprintf(", last ARP reply %s after %s", age, Short(time.Duration(g.RTTMicros)*time.Microsecond))
+		if !g.Reachable {
+			st, text = red, fmt.Sprintf(", silent: last ARP reply %s", age)
+		}
+		p.line("gateway", st, n.Gateway.String(), text)
+	}
+}
+
+const barWidth = 20
+
+// lease draws what is left of the lease.
+func (p *page) lease(n hooks.WAN) {
+	if n.LeaseSeconds < 0 {
+		p.line("lease", plain, "", "infinite")
+		return
+	}
+	left, total := time.Duration(n.LeaseSeconds)*time.Second, time.Duration(n.LeaseTotal)*time.Second
+	if total <= 0 {
+		p.line("lease", plain, "", Long(left)+" left")
+		return
+	}
+	full := int(min(1, max(0, float64(left)/float64(total)))*barWidth + 0.5)
+	st := green
+	if left < total/8 { // past T2 (RFC 2131 4.4.5)
+		st = red
+	} else if left < total/2 {
+		st = yellow
+	}
+	text := fmt.Sprintf(" %s of %s left", Long(left), Long(total))
+	if n.RenewSeconds > 0 {
+		text += ", next renewal in " + Long(time.Duration(n.RenewSeconds)*time.Second)
+	}
+	p.line("lease", st, "["+strings.Repeat("=", full)+strings.Repeat(".", barWidth-full)+"]", text)
+}
+
+func (p *page) service(first bool, role hooks.Role, s hooks.Service) {
+	label := ""
+	if first {
+		label = "services"
+	}
+	state, st := " stopped", plain
+	if s.Running {
+		state = " running"
+	}
+	switch {
+	case s.Error != "" || s.Running != (role == hooks.Primary):
+		st = red
+	case s.Running:
+		st = green
+	}
+	text := state + " (" + s.Backend + ")"
+	if s.Error != "" {
+		text += ": " + s.Error
+	}
+	p.line(label, st, s.Name, text)
+}
+
+func (p *page) transition(first bool, t hooks.Transition) {
+	label := ""
+	if first {
+		label = "changes"
+	}
+	st := cyan
+	if t.Role == hooks.Primary {
+		st = green
+	}
+	p.line(label, st, t.Role.String(), fmt.Sprintf(" at %s, took %s, by %s", p.date(t.At), Short(t.Took), t.By))
+	if len(t.Phases) > 0 {
+		var parts []string
+		for _, ph := range t.Phases {
+			part := ph.Name + " " + Short(ph.At)
+			if ph.Error != "" {
+				part += " (failed)"
+			}
+			parts = append(parts, part)
+		}
+		p.line("", plain, "", strings.Join(parts, ", "))
+	}
+	for _, problem := range t.Problems {
+		p.line("", yellow, problem, "")
+	}
+}
+
+// remedy is what package dhcp says about a finding's code.
+func remedy(code string) string {
+	for d := dhcp.OK; ; d++ {
+		switch name := d.String(); {
+		case name == code:
+			return ": " + d.Text()
+		case name == d.Text(): // beyond the last one
+			return ""
+		}
+	}
+}
+
+func joinAddrs(addrs []netip.Addr) string {
+	var parts []string
+	for _, a := range addrs {
+		parts = append(parts, a.String())
+	}
+	return strings.Join(parts, ", ")
+}
