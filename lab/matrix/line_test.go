@@ -61,6 +61,15 @@ func newLine(t *testing.T, root string, kind server) *line {
 	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: ispIface}}
 	l.must(l.kernel.LinkAdd(br))
 	l.must(l.kernel.LinkSetUp(br))
+	// The rest of the ISP: a switch all of whose ports are down has no carrier
+	// itself, and then some servers do not start.
+	rest := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "rest0", MasterIndex: br.Attrs().Index}, PeerName: "rest1"}
+	l.must(l.kernel.LinkAdd(rest))
+	for _, name := range []string{"rest0", "rest1"} {
+		p, err := l.kernel.LinkByName(name)
+		l.must(err)
+		l.must(l.kernel.LinkSetUp(p))
+	}
 	return l
 }
 
