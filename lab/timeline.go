@@ -21,7 +21,7 @@ const (
 	KindVRRP    Kind = "vrrp"    // Subject master: first advert of a new one; stop: priority 0
 	KindVIP     Kind = "vip"     // Subject up or down: the virtual address
 	KindHook    Kind = "hook"    // Subject: the role that the hook was called with
-	KindLink    Kind = "link"    // the WAN's interface; Subject up, down, or gone
+	KindLink    Kind = "link"    // the WAN's interface; Subject up, down, mute or gone
 	KindAddr    Kind = "addr"    // the WAN's address; Subject: the address, or gone
 	KindRoute   Kind = "route"   // the default route; Subject: the gateway, or gone
 	KindDHCP    Kind = "dhcp"    // Subject: the message type

@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/wanfail/wanfail/lab/internal/sandbox"
@@ -38,10 +40,20 @@ func (t *Timeline) watchNetlink(r *Router, m *sandbox.Machine) error {
 		netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{Namespace: &ns, ErrorCallback: lost, ReceiveBufferSize: 1 << 20}),
 		netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{Namespace: &ns, ErrorCallback: lost, ReceiveBufferSize: 1 << 20}),
 	)
+	var qdiscs *nl.NetlinkSocket
+	if err == nil {
+		qdiscs, err = nl.SubscribeAt(ns, netns.None(), unix.NETLINK_ROUTE, unix.RTNLGRP_TC)
+	}
 	if err != nil {
 		close(done)
 		return fmt.Errorf("watch %s: %w", r.Name, err)
 	}
+	mutes := make(chan qdiscUpdate, 16)
+	go func() {
+		<-m.Dead()
+		qdiscs.Close()
+	}()
+	go receiveQdiscs(qdiscs, mutes)
 	go func() {
 		defer close(done)
 		w := netlinkWatch{t: t, r: r, eth1: -1, wan: -1}
@@ -68,6 +80,8 @@ func (t *Timeline) watchNetlink(r *Router, m *sandbox.Machine) error {
 					return
 				}
 				w.route(u)
+			case u := <-mutes:
+				w.qdisc(u)
 			case <-m.Dead():
 				return
 			}
@@ -80,6 +94,7 @@ type netlinkWatch struct {
 	t         *Timeline
 	r         *Router
 	eth1, wan int
+	mute      bool
 }
 
 func (w *netlinkWatch) note(kind Kind, what, subject string) {
@@ -96,15 +111,55 @@ func (w *netlinkWatch) link(u netlink.LinkUpdate) {
 	case u.Header.Type == unix.RTM_DELLINK:
 		w.wan = -1
 		w.note(KindLink, "link", "gone")
-	case u.IfInfomsg.Flags&unix.IFF_UP != 0 && u.IfInfomsg.Flags&unix.IFF_NOARP != 0:
-		w.wan = int(u.Index)
-		w.note(KindLink, "link", "mute")
-	case u.IfInfomsg.Flags&unix.IFF_UP != 0:
+	case u.IfInfomsg.Flags&unix.IFF_UP == 0:
+		w.wan, w.mute = int(u.Index), false
+		w.note(KindLink, "link", "down")
+	case !w.mute:
 		w.wan = int(u.Index)
 		w.note(KindLink, "link", "up")
-	default:
-		w.wan = int(u.Index)
-		w.note(KindLink, "link", "down")
+	}
+}
+
+// qdiscUpdate is that an interface has got a queueing discipline.
+type qdiscUpdate struct {
+	index int
+	kind  string
+}
+
+// receiveQdiscs reads them until the socket is closed.
+func receiveQdiscs(s *nl.NetlinkSocket, out chan<- qdiscUpdate) {
+	for {
+		messages, _, err := s.Receive()
+		if err != nil {
+			return
+		}
+		for _, m := range messages {
+			if m.Header.Type != unix.RTM_NEWQDISC || len(m.Data) < nl.SizeofTcMsg {
+				continue
+			}
+			attrs, err := nl.ParseRouteAttr(m.Data[nl.SizeofTcMsg:])
+			if err != nil {
+				continue
+			}
+			for _, a := range attrs {
+				if a.Attr.Type == nl.TCA_KIND {
+					out <- qdiscUpdate{int(nl.DeserializeTcMsg(m.Data).Ifindex), strings.TrimRight(string(a.Value), "\x00")}
+				}
+			}
+		}
+	}
+}
+
+// qdisc notes when what the WAN has to say is thrown away, and when it is not
+// any more.
+func (w *netlinkWatch) qdisc(u qdiscUpdate) {
+	if u.index != w.wan {
+		return
+	}
+	if w.mute = u.kind == "blackhole"; w.mute {
+		w.note(KindLink, "link", "mute")
+	} else {
+		w.note(KindLink, "link", "up")
 	}
 }
 
