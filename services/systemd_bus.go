@@ -66,6 +66,9 @@ func dialBus(ctx context.Context, socket string, signal func(*dbus.Signal)) (*bu
 		return nil, err
 	}
 	err = b.conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Geteuid()))})
+	if err == nil {
+		err = b.knock(ctx)
+	}
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -74,6 +77,32 @@ func dialBus(ctx context.Context, socket string, signal func(*dbus.Signal)) (*bu
 		return nil, fmt.Errorf("authenticate: %w", err)
 	}
 	return b, nil
+}
+
+// knock makes sure that systemd listens. The handshake ends with a line of ours,
+// BEGIN, that is not answered; when PID 1 reads the first call together with that
+// line, it leaves the call in its buffer until there is more to read (sd-bus as a
+// server, seen with systemd 252). So call again until there is an answer.
+func (b *bus) knock(ctx context.Context) error {
+	const patience = 5 * time.Millisecond
+	pings := make(chan *dbus.Call, dialLimit/patience)
+	again := time.NewTicker(patience)
+	defer again.Stop()
+	for range cap(pings) {
+		b.conn.Object(systemd1, managerPath).Go("org.freedesktop.DBus.Peer.Ping", 0, pings)
+		select {
+		case ping := <-pings:
+			var answer dbus.Error
+			if errors.As(ping.Err, &answer) {
+				return nil // an error is an answer too
+			}
+			return ping.Err
+		case <-again.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return errors.New("no answer")
 }
 
 // buffered saves the many small reads of godbus' decoder.

@@ -147,6 +147,10 @@ func (f *fakeSystemd) serve(c net.Conn) {
 		}
 		break // BEGIN
 	}
+	// As sd-bus does: what was read along with BEGIN waits until there is more.
+	if _, err := r.Peek(1); err == nil {
+		_, _ = r.Peek(r.Buffered() + 1)
+	}
 	conn, err := dbus.NewConn(&serverSide{Conn: c, r: r})
 	if err != nil {
 		f.t.Error(err)

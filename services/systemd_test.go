@@ -214,6 +214,14 @@ func TestSystemdWatch(t *testing.T) {
 		t.Errorf("told of %s without cause", name)
 	case <-time.After(50 * time.Millisecond):
 	}
+	f.mu.Lock()
+	f.set(mine, "inactive") // said anew: another unit that depends on it was loaded
+	f.mu.Unlock()
+	select {
+	case name := <-changes:
+		t.Errorf("told of %s although it has not changed", name)
+	case <-time.After(50 * time.Millisecond):
+	}
 	f.job("StartUnit", "mine.service", "replace")
 	told("started behind our back")
 	quiet()

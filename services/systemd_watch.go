@@ -17,6 +17,7 @@ type watcher struct {
 	mu      sync.Mutex
 	ids     map[string]string          // unit id -> name as given
 	paths   map[dbus.ObjectPath]string // unit path -> name as given
+	active  map[dbus.ObjectPath]string // unit path -> ActiveState seen last
 	pending map[string]struct{}
 }
 
@@ -26,14 +27,16 @@ type watcher struct {
 // happened meanwhile.
 //
 // A job is told when it is queued and when it has ended, and a unit when its
-// ActiveState changes. That a unit was loaded is not: asking for the state of a
-// stopped unit loads it, so that a reader who asks upon each change would never
-// come to rest.
+// ActiveState has become another. Not told is that a unit was loaded, nor that
+// systemd says all of a unit's properties anew because another that depends on it
+// was: asking for the state of a stopped unit loads it, so that a reader who asks
+// upon each change would never come to rest.
 func (s *systemd) Watch(ctx context.Context, names []string) (<-chan string, error) {
 	w := &watcher{
 		wake:    make(chan struct{}, 1),
 		ids:     map[string]string{},
 		paths:   map[dbus.ObjectPath]string{},
+		active:  map[dbus.ObjectPath]string{},
 		pending: map[string]struct{}{},
 	}
 	for _, name := range names {
@@ -114,6 +117,7 @@ func (s *systemd) attach(ctx context.Context, w *watcher) (*bus, error) {
 		for _, u := range units {
 			w.ids[u.ID] = name
 			w.paths[u.Path] = name
+			w.active[u.Path] = u.ActiveState
 		}
 		w.mu.Unlock()
 	}
@@ -175,7 +179,8 @@ func (w *watcher) see(sig *dbus.Signal) {
 			return
 		}
 		changed, _ := sig.Body[1].(map[string]dbus.Variant)
-		if _, ok := changed["ActiveState"]; ok {
+		if now, ok := changed["ActiveState"].Value().(string); ok && now != w.active[sig.Path] {
+			w.active[sig.Path] = now
 			w.mark(name)
 		}
 	}
