@@ -72,6 +72,7 @@ type Keeper struct {
 	past      []hooks.Transition
 	waiters   map[*waiter]struct{}
 	followers map[chan struct{}]struct{}
+	asked     bool // the loop's last piece of work was a question, which changes nothing
 }
 
 // wan is the loop's view of an uplink.
@@ -181,6 +182,19 @@ func (k *Keeper) Run(ctx context.Context) error {
 		return fmt.Errorf("run directory: %w", cause)
 	}
 	return nil
+}
+
+// Refresh looks whether everything is as the role wants it and tells the
+// platform's publishers again what they may have forgotten: netifd after a
+// restart, for one. It returns at once.
+func (k *Keeper) Refresh() {
+	k.do(func() {
+		for _, w := range k.wans {
+			w.uplink.refresh()
+		}
+		k.fallback.look()
+		k.daemons.poke()
+	})
 }
 
 // drain lets the tasks end while nobody runs the loop's work any more.

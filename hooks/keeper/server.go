@@ -108,7 +108,7 @@ func (k *Keeper) client(ctx context.Context, gone func(), c net.Conn) error {
 	case hooks.OpStatus:
 		return answer(c, k.status(ctx))
 	case hooks.OpWatch:
-		return k.follow(ctx, func() error { return answer(c, k.status(ctx)) })
+		return k.follow(ctx, func(r hooks.Report) error { return answer(c, r) })
 	default:
 		return answer(c, hooks.Answer{Error: fmt.Sprintf("unknown request %q", req.Op)})
 	}

@@ -93,12 +93,7 @@ func (k *Keeper) inform() {
 			k.answer(w, a)
 		}
 	}
-	for f := range k.followers {
-		select {
-		case f <- struct{}{}:
-		default:
-		}
-	}
+	k.wakeFollowers()
 }
 
 func (k *Keeper) answer(w *waiter, a hooks.Answer) {
@@ -138,7 +133,7 @@ func (k *Keeper) judge(w *waiter) (a hooks.Answer, done bool) {
 // status describes the router.
 func (k *Keeper) status(ctx context.Context) hooks.Report {
 	got := make(chan hooks.Report, 1)
-	k.do(func() { got <- k.describe() })
+	k.do(func() { got <- k.describe(); k.asked = true })
 	r := <-got
 	for _, w := range k.wans {
 		o, err := k.Network.Observe(ctx, link(w.WAN))
@@ -171,21 +166,4 @@ func (k *Keeper) describe() hooks.Report {
 	r.Warnings = append(r.Warnings, k.served.problems...)
 	slices.Sort(r.Warnings)
 	return r
-}
-
-// follow calls tell now and after each change until ctx ends or tell fails.
-func (k *Keeper) follow(ctx context.Context, tell func() error) error {
-	changed := make(chan struct{}, 1)
-	k.do(func() { k.followers[changed] = struct{}{} })
-	defer k.do(func() { delete(k.followers, changed) })
-	for {
-		if err := tell(); err != nil {
-			return err
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil
-		}
-	}
 }

@@ -1,0 +1,65 @@
+package keeper
+
+import (
+	"context"
+	"reflect"
+	"slices"
+
+	"github.com/wanfail/wanfail/hooks"
+)
+
+// wakeFollowers tells those who follow that something may have changed. A
+// question changes nothing: followers that were woken by their own would never
+// come to rest.
+func (k *Keeper) wakeFollowers() {
+	if k.asked {
+		k.asked = false
+		return
+	}
+	for f := range k.followers {
+		select {
+		case f <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// follow calls tell with a report now and after each change, until ctx ends or
+// tell fails.
+func (k *Keeper) follow(ctx context.Context, tell func(hooks.Report) error) error {
+	changed := make(chan struct{}, 1)
+	k.do(func() { k.followers[changed] = struct{}{} })
+	defer k.do(func() { delete(k.followers, changed) })
+	var told hooks.Report
+	for {
+		if r := k.status(ctx); !same(r, told) {
+			if err := tell(r); err != nil {
+				return err
+			}
+			told = r
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// same compares two reports but for what changes with time alone. A renewed lease
+// is told by what is left of it: more than before.
+func same(a, b hooks.Report) bool {
+	timeless := func(r hooks.Report) hooks.Report {
+		r.WANs = slices.Clone(r.WANs)
+		for i := range r.WANs {
+			r.WANs[i].LeaseSeconds, r.WANs[i].RenewSeconds = 0, 0
+		}
+		return r
+	}
+	for i := range min(len(a.WANs), len(b.WANs)) {
+		if a.WANs[i].LeaseSeconds > b.WANs[i].LeaseSeconds {
+			return false
+		}
+	}
+	return reflect.DeepEqual(timeless(a), timeless(b))
+}

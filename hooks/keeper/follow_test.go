@@ -1,0 +1,63 @@
+package keeper_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/wanfail/wanfail/hooks"
+)
+
+// A follower hears of each change, and of nothing else: it must not keep the
+// keeper busy by listening.
+func TestFollow(t *testing.T) {
+	w := newLine(t)
+	w.keeper()
+	w.eventually("backup is reached", 5*time.Second, func() bool { return len(w.status().Transitions) == 1 })
+	conn, err := hooks.Dial(t.Context(), w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	reports := make(chan hooks.Report, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var r hooks.Report
+		for err := conn.Ask(ctx, hooks.Request{Op: hooks.OpWatch}, &r); err == nil; err = conn.Next(ctx, &r) {
+			reports <- r
+			r = hooks.Report{}
+		}
+	}()
+	defer func() { cancel(); <-done }()
+
+	quiet := func() (n int, last hooks.Report) {
+		for {
+			select {
+			case last = <-reports:
+				n++
+			case <-time.After(500 * time.Millisecond):
+				return n, last
+			}
+		}
+	}
+	if n, r := quiet(); n != 1 || r.Role != hooks.Backup {
+		t.Errorf("at rest: %d reports, want the first alone; %+v", n, r)
+	}
+	for range 5 {
+		w.status() // others may ask
+	}
+	if n, _ := quiet(); n != 0 {
+		t.Errorf("%d reports because somebody asked", n)
+	}
+	w.say(w.intent(hooks.Primary), 100*time.Millisecond)
+	n, r := quiet()
+	if n == 0 || n > 20 || r.Role != hooks.Primary || r.WANs[0].State != "selecting" {
+		t.Errorf("after a promotion: %d reports, the last %+v", n, r)
+	}
+	w.become(hooks.Backup)
+	if n, r = quiet(); n == 0 || r.Role != hooks.Backup || r.WANs[0].State != "down" {
+		t.Errorf("after a demotion: %d reports, the last %+v", n, r)
+	}
+}
