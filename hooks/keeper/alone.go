@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/wanfail/wanfail/hooks"
@@ -30,7 +31,7 @@ func Alone(ctx context.Context, o Options, i hooks.Intent, finish bool) hooks.An
 	lingers := l.clear(ctx)
 	_, err = o.Network.PurgeOrphans(ctx, links(o.Config.WANs))
 	l.problem(err)
-	l.services(ctx)
+	l.platform(ctx)
 	if finish && len(lingers) > 0 {
 		select {
 		case <-time.After(lingering):
@@ -123,6 +124,23 @@ func (l *lone) remove(ctx context.Context, w config.WAN) {
 	start := time.Now()
 	_, err := l.Network.Purge(ctx, link(w))
 	l.phase("deleted "+w.Name, start, err)
+}
+
+// platform stops the services and takes back what the publishers were told.
+func (l *lone) platform(ctx context.Context) {
+	var withdrawals sync.WaitGroup
+	errs := make(chan error, len(l.Publishers)*len(l.Config.WANs))
+	for _, w := range l.backups() {
+		for _, pub := range l.Publishers {
+			withdrawals.Go(func() { errs <- call(ctx, pub, w, nil) })
+		}
+	}
+	l.services(ctx)
+	withdrawals.Wait()
+	close(errs)
+	for err := range errs {
+		l.problem(err)
+	}
 }
 
 // services stops them unless a WAN stays primary.

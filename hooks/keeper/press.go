@@ -16,13 +16,15 @@ type press struct {
 	pubs []Publisher
 	log  *slog.Logger
 	next chan *dhcp.Lease // holds the latest; nil withdraws
+
+	failing map[string]string // by publisher, what went wrong last; belongs to run
 }
 
 // pressLimit bounds one call of one Publisher.
 const pressLimit = 5 * time.Second
 
 func newPress(wan config.WAN, pubs []Publisher, log *slog.Logger) *press {
-	return &press{wan: wan, pubs: pubs, log: log, next: make(chan *dhcp.Lease, 1)}
+	return &press{wan: wan, pubs: pubs, log: log, next: make(chan *dhcp.Lease, 1), failing: map[string]string{}}
 }
 
 // publish and withdraw are called by the uplink alone.
@@ -36,29 +38,59 @@ func (p *press) publish(l *dhcp.Lease) {
 
 func (p *press) withdraw() { p.publish(nil) }
 
+// run tells each publisher until it has listened: a resolver may not know yet of
+// a link that was made a millisecond ago, and netifd may just be starting.
 func (p *press) run(ctx context.Context) {
+	var (
+		lease *dhcp.Lease
+		todo  []Publisher
+		wait  backoff
+	)
+	retry := newTimer()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case l := <-p.next:
-			for _, pub := range p.pubs {
-				p.call(ctx, pub, l)
+		case lease = <-p.next:
+			todo, wait = p.pubs, backoff{}
+		case <-retry.C:
+		}
+		retry.stop()
+		var left []Publisher
+		for _, pub := range todo {
+			err := call(ctx, pub, p.wan, lease)
+			if ctx.Err() != nil {
+				return
 			}
+			if p.note(pub, err); err != nil {
+				left = append(left, pub)
+			}
+		}
+		if todo = left; len(todo) > 0 {
+			retry.set(wait.next())
 		}
 	}
 }
 
-func (p *press) call(ctx context.Context, pub Publisher, l *dhcp.Lease) {
+// note logs what changes about a publisher.
+func (p *press) note(pub Publisher, err error) {
+	was, failed := p.failing[pub.String()]
+	switch {
+	case err != nil && err.Error() != was:
+		p.log.Warn("cannot tell "+pub.String(), "err", err)
+		p.failing[pub.String()] = err.Error()
+	case err == nil && failed:
+		p.log.Info("has told " + pub.String())
+		delete(p.failing, pub.String())
+	}
+}
+
+// call publishes a lease, or withdraws without one.
+func call(ctx context.Context, pub Publisher, wan config.WAN, l *dhcp.Lease) error {
 	ctx, cancel := context.WithTimeout(ctx, pressLimit)
 	defer cancel()
-	var err error
 	if l == nil {
-		err = pub.Withdraw(ctx, p.wan)
-	} else {
-		err = pub.Publish(ctx, p.wan, l)
+		return pub.Withdraw(ctx, wan)
 	}
-	if err != nil {
-		p.log.Warn("cannot tell "+pub.String(), "err", err)
-	}
+	return pub.Publish(ctx, wan, l)
 }

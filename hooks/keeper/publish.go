@@ -3,6 +3,8 @@ package keeper
 import (
 	"context"
 	"errors"
+	"net/netip"
+	"slices"
 
 	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks/config"
@@ -11,6 +13,7 @@ import (
 
 // Publisher tells another part of the platform about a lease. Publish may be
 // called again with the same lease or another; Withdraw without a Publish before.
+// What fails is tried again until something newer is to be told.
 type Publisher interface {
 	Publish(ctx context.Context, wan config.WAN, lease *dhcp.Lease) error
 	Withdraw(ctx context.Context, wan config.WAN) error
@@ -41,6 +44,34 @@ func (n Netifd) Withdraw(ctx context.Context, wan config.WAN) error {
 	return known(n.Notifier.Down(ctx, wan.Name))
 }
 
+// Resolver publishes the lease's name servers to whatever resolves names on this
+// machine. It is for platforms without netifd, which does that itself.
+type Resolver struct{ Names names }
+
+// names is what is needed of package resolver.
+type names interface {
+	Set(ctx context.Context, link string, servers []netip.Addr, search []string) (way string, err error)
+	Revert(ctx context.Context, link string) error
+}
+
+// String implements Publisher.
+func (Resolver) String() string { return "the resolver" }
+
+// Publish implements Publisher. Without peerdns it takes back what an earlier
+// configuration may have left.
+func (r Resolver) Publish(ctx context.Context, wan config.WAN, l *dhcp.Lease) error {
+	if !wan.PeerDNS {
+		return r.Names.Revert(ctx, wan.Name)
+	}
+	_, err := r.Names.Set(ctx, wan.Name, l.DNS, domains(l))
+	return err
+}
+
+// Withdraw implements Publisher.
+func (r Resolver) Withdraw(ctx context.Context, wan config.WAN) error {
+	return r.Names.Revert(ctx, wan.Name)
+}
+
 // known forgives netifd that it does not know the WAN: without an interface of
 // ours in its configuration it need not.
 func known(err error) error {
@@ -55,5 +86,10 @@ func domains(l *dhcp.Lease) (all []string) {
 	if l.Domain != "" {
 		all = append(all, l.Domain)
 	}
-	return append(all, l.Search...)
+	for _, d := range l.Search {
+		if !slices.Contains(all, d) {
+			all = append(all, d)
+		}
+	}
+	return all
 }

@@ -67,6 +67,7 @@ type uplink struct {
 
 	orders chan order       // holds the latest
 	events chan netif.Event // about this WAN's link and its parent
+	fresh  chan struct{}    // holds a token while refresh has not been heeded
 
 	now     order
 	started bool      // an order has been taken
@@ -106,6 +107,7 @@ func newUplink(wan config.WAN, k kernel, leaseFile string, pubs []Publisher, log
 		publish: newPress(wan, pubs, log),
 		orders:  make(chan order, 1),
 		events:  make(chan netif.Event, 64),
+		fresh:   make(chan struct{}, 1),
 		heal:    newTimer(), gone: newTimer(), care: newTimer(),
 	}
 }
@@ -155,6 +157,14 @@ func (u *uplink) notice(ev netif.Event) {
 	}
 }
 
+// refresh asks for a look at the kernel and for the publishers to be told again.
+func (u *uplink) refresh() {
+	select {
+	case u.fresh <- struct{}{}:
+	default:
+	}
+}
+
 // run drives the WAN until ctx ends, and then leaves it as it is: a keeper that
 // restarts must not be felt.
 func (u *uplink) run(ctx context.Context) {
@@ -175,6 +185,9 @@ func (u *uplink) run(ctx context.Context) {
 			u.advance(ctx)
 		case <-u.events:
 			u.look(ctx)
+		case <-u.fresh:
+			u.look(ctx)
+			u.publish.publish(u.lease) // a backup has none
 		case <-u.heal.C:
 			u.heal.stop()
 			u.restore(ctx)
@@ -290,6 +303,9 @@ func (u *uplink) advance(ctx context.Context) (changes netif.Changes) {
 	}
 	if !u.noted("address") {
 		u.phase("address", lease.Prefix.String(), start, nil)
+	}
+	if changes.Created {
+		u.publish.publish(lease) // what was said belonged to the link that is gone
 	}
 	news := changes.Created || changes.Addr || changes.Unmuted
 	if u.voice == nil || u.voice.lease.Gateway != lease.Gateway || news {
