@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/urfave/cli/v2"
@@ -16,6 +19,7 @@ import (
 	"github.com/wanfail/wanfail/netif"
 	"github.com/wanfail/wanfail/services"
 	"github.com/wanfail/wanfail/services/conntrackd"
+	"github.com/wanfail/wanfail/services/resolver"
 )
 
 // hook is how this process reaches a keeper, or does without one.
@@ -72,6 +76,8 @@ func assemble(c *cli.Context, log *slog.Logger) (o keeper.Options, stop func(), 
 	o.Replica = keeper.Replication(o.Config.Conntrackd, conntrackd.ConfigFile, log)
 	if n := netifd.Detect(netif.Protocol); n != nil {
 		o.Publishers = append(o.Publishers, keeper.Netifd{Notifier: n})
+	} else {
+		o.Publishers = append(o.Publishers, keeper.Resolver{Names: resolver.New(o.RunDir, log)})
 	}
 	return o, func() { _ = n.Close(); _ = m.Close() }, nil
 }
@@ -89,7 +95,9 @@ func keep(c *cli.Context) error {
 		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd: nobody to tell
 		log.Info("keeper is ready", "version", c.App.Version)
 	}
-	err = keeper.New(o).Run(c.Context)
+	k := keeper.New(o)
+	defer onHangup(k.Refresh)()
+	err = k.Run(c.Context)
 	if errors.Is(err, keeper.ErrRunning) {
 		log.Info("another keeper is running already", "run-dir", o.RunDir)
 		return nil
@@ -98,4 +106,25 @@ func keep(c *cli.Context) error {
 		log.Error("keeper ends", "err", err)
 	}
 	return err
+}
+
+// onHangup calls f for each SIGHUP, which OpenWrt's protocol handler sends when
+// netifd has forgotten what it was told, until stop is called.
+func onHangup(f func()) (stop func()) {
+	hup, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(hup, syscall.SIGHUP)
+	go func() {
+		for {
+			select {
+			case <-hup:
+				f()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hup)
+		close(done)
+	}
 }
