@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,30 +113,83 @@ func waitWAN(ctx context.Context, t *testing.T, r *lab.Router) (addr string) {
 	return addr
 }
 
-func TestScenarios(t *testing.T) {
-	for _, sc := range []lab.Scenario{lab.Crash, lab.Stop, lab.Failback} {
-		t.Run(string(sc), func(t *testing.T) {
-			l := start(t, lab.Options{Scheme: lab.Careful, Backend: lab.Systemd, Conntrackd: true})
+// TestTheScriptFails: the known faults of primary-backup.sh are seen here, so
+// what is asserted of wanfail elsewhere can fail.
+func TestTheScriptFails(t *testing.T) {
+	for _, c := range []struct {
+		scenario lab.Scenario
+		options  lab.Options
+		check    func(*testing.T, *lab.Report)
+	}{
+		// Nobody calls the script on a stop: two routers with one address.
+		{lab.Stop, lab.Options{Scheme: lab.Script}, func(t *testing.T, r *lab.Report) {
+			if r.Overlap <= 0 {
+				t.Error("the old master was silent")
+			}
+		}},
+		// A router that knows no session answers the server's packets with a reset.
+		{lab.Crash, lab.Options{Scheme: lab.Careful}, func(t *testing.T, r *lab.Report) {
+			if push, _ := r.Load.Lost(); push != 10 {
+				t.Errorf("%d of 10 pushed sessions are lost", push)
+			}
+			if r.Silence >= 0 || r.Overlap >= 0 {
+				t.Errorf("a router without power went on for %v", r.Silence)
+			}
+			if r.Detection < 2*100*time.Millisecond || r.Outage.Duration() < r.Detection {
+				t.Errorf("detected after %v, outage of %v", r.Detection, r.Outage.Duration())
+			}
+		}},
+		// With replication they survive a crash even so.
+		{lab.Crash, lab.Options{Scheme: lab.Careful, Conntrackd: true}, func(t *testing.T, r *lab.Report) {
+			if r.Load.Survived == 0 {
+				t.Error("no session survived")
+			}
+		}},
+	} {
+		t.Run(string(c.scenario)+"/"+string(c.options.Scheme), func(t *testing.T) {
+			l := start(t, c.options)
 			tl, err := l.Timeline()
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := l.Run(limit(t, 40*time.Second), sc, tl, lab.RunOptions{Sessions: 20, Settle: 3 * time.Second, Linger: time.Second})
+			r, err := l.Run(limit(t, 40*time.Second), c.scenario, tl, lab.RunOptions{Sessions: 20, Settle: 3 * time.Second, Linger: time.Second})
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, e := range tl.Events(r.Trigger) {
 				t.Logf("%7.1f ms  %-4s %s", float64(e.At.Sub(r.Trigger).Microseconds())/1000, e.Node, e)
 			}
-			push, echo := r.Load.Lost()
-			t.Logf("%s to %s: detection %v, usable %v, silence %v, overlap %v, outage %v, lost %d pushed %d echoed, gaps %v %v %v, releases %d",
-				r.From, r.To, r.Detection, r.Usable, r.Silence, r.Overlap, r.Outage.Duration(), push, echo, r.Load.Min, r.Load.Median, r.Load.Max, r.Releases)
-			if r.Before != r.After {
-				t.Errorf("the address was %s, is %s", r.Before, r.After)
+			if r.Before != r.After || r.Releases != 0 {
+				t.Errorf("the address was %s, is %s; %d DHCPRELEASE", r.Before, r.After, r.Releases)
 			}
+			c.check(t, r)
 			if err := tl.Close(); err != nil {
 				t.Error(err)
 			}
 		})
 	}
+}
+
+func TestCutIsLossOfCarrier(t *testing.T) {
+	l := start(t, lab.Options{Scheme: lab.NoScheme, Backend: lab.Init})
+	r := l.Router(0)
+	carrier := func(want string) {
+		t.Helper()
+		err := lab.Eventually(limit(t, 5*time.Second), "carrier "+want, func() (bool, error) {
+			out, err := r.Run(t.Context(), "cat", "/sys/class/net/eth2/carrier")
+			return strings.TrimSpace(out) == want, err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	carrier("1")
+	if err := l.Cut(r.WAN()); err != nil {
+		t.Fatal(err)
+	}
+	carrier("0")
+	if err := l.Plug(r.WAN()); err != nil {
+		t.Fatal(err)
+	}
+	carrier("1")
 }

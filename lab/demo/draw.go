@@ -40,9 +40,12 @@ const stripInterval = 50 * time.Millisecond
 // always the same.
 const eventLines = 18
 
+// minWidth is what the longest line needs.
+const minWidth = 64
+
 // Draw is the screen: as many lines each time.
 func (s Style) Draw(title string, p Picture) []string {
-	width := min(max(s.Width, 60), 100)
+	width := min(max(s.Width, minWidth), 100)
 	box := (width - 3) / 2
 	lines := []string{s.paint(bold, " "+title), ""}
 	left, right := s.router(p.Routers[0], box), s.router(p.Routers[1], box)

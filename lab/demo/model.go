@@ -230,7 +230,7 @@ func (p Picture) Strip(n int, interval time.Duration) []rune {
 		from := end.Add(-time.Duration(n-i) * interval)
 		to := from.Add(interval)
 		switch {
-		case len(p.beats) == 0 || to.Before(p.beats[0]):
+		case len(p.beats) == 0 || !to.After(p.beats[0]):
 			strip[i] = ' '
 		default:
 			strip[i] = '·'

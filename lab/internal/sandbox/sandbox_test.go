@@ -1,14 +1,18 @@
 package sandbox_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/wanfail/wanfail/lab/image"
 	"github.com/wanfail/wanfail/lab/internal/sandbox"
@@ -104,4 +108,97 @@ func TestDiskOutlivesAPowerCut(t *testing.T) {
 	if got := sh(t, m, "cat /etc/kept; ls /run/lost 2>/dev/null || echo gone"); got != "kept\ngone\n" {
 		t.Errorf("got %q", got)
 	}
+}
+
+// hold makes the test binary boot a machine and wait to be killed.
+const hold = "SANDBOX_TEST_HOLD"
+
+func TestHold(t *testing.T) {
+	if os.Getenv(hold) == "" {
+		return // part of TestNothingIsLeft
+	}
+	m := boot(t, newDisk(t), true)
+	sh(t, m, "setsid sleep 1000 >/dev/null 2>&1 &")
+	fmt.Println("up")
+	select {}
+}
+
+// TestNothingIsLeft starts a whole sandbox inside of this one and kills it.
+func TestNothingIsLeft(t *testing.T) {
+	for _, sig := range []unix.Signal{unix.SIGKILL, unix.SIGTERM, unix.SIGINT} {
+		t.Run(sig.String(), func(t *testing.T) {
+			before := processes(t)
+			cmd := exec.Command("/proc/self/exe", "-test.run=^TestHold$", "-test.v")
+			// Not by way of PATH: what tells a stage from a start must be gone.
+			cmd.Env = []string{hold + "=1", "PATH=" + os.Getenv("PATH"), image.EnvImage + "=" + sandbox.ImageDir}
+			cmd.Stderr = t.Output()
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			up := false
+			for s := bufio.NewScanner(out); !up && s.Scan(); {
+				up = strings.HasSuffix(s.Text(), "up")
+			}
+			if !up {
+				t.Fatalf("it did not boot: %v", cmd.Wait())
+			}
+			if len(processes(t)) < len(before)+6 {
+				t.Errorf("few processes: %q", processes(t))
+			}
+			if len(groups(t)) == 0 {
+				t.Error("no control group to be left behind")
+			}
+			if err := cmd.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			deadline := time.Now().Add(10 * time.Second)
+			for time.Now().Before(deadline) {
+				if len(processes(t)) <= len(before) && len(groups(t)) == 0 {
+					return
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+			t.Errorf("left behind: processes %q, control groups %q", processes(t), groups(t))
+		})
+	}
+}
+
+// processes that run, zombies aside: nobody here waits for orphans.
+func processes(t *testing.T) (list []string) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
+		if _, rest, ok := strings.Cut(string(b), ") "); err == nil && ok && rest[0] != 'Z' {
+			list = append(list, strings.Split(string(b), ") ")[0])
+		}
+	}
+	return list
+}
+
+// groups are the control groups of sandboxes below our own.
+func groups(t *testing.T) []string {
+	t.Helper()
+	var found []string
+	for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		self, err := os.ReadFile("/proc/self/cgroup")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(self)) {
+			if own, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+				list, _ := filepath.Glob(filepath.Join(mount, own, "wanfail-lab-*"))
+				found = append(found, list...)
+			}
+		}
+	}
+	return found
 }
