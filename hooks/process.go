@@ -61,10 +61,17 @@ func parseStat(raw []byte) (stat, error) {
 // process: the one whose death takes the authority away from what this process
 // says. It is the zero Process when a person runs the command.
 func Keepalived() Process {
-	// A hook is a child or, behind a shell or a hotplug script, a grandchild.
+	keepalived, _ := ancestry()
+	return keepalived
+}
+
+// ancestry returns the nearest keepalived among the ancestors of this process,
+// and its child on the way here: this process itself or, behind a shell or a
+// hotplug script, the one that keepalived has started for the event.
+func ancestry() (keepalived, child Process) {
 	// The bound only guards against a /proc that changes while we climb.
 	const depth = 16
-	pid := os.Getppid()
+	pid := os.Getpid()
 	for range depth {
 		if pid <= 1 {
 			break
@@ -73,12 +80,13 @@ func Keepalived() Process {
 		if err != nil {
 			break
 		}
-		if isKeepalived(pid, st.comm) {
-			return Process{PID: pid, Start: st.start}
+		p := Process{PID: pid, Start: st.start}
+		if pid != os.Getpid() && isKeepalived(pid, st.comm) {
+			return p, child
 		}
-		pid = st.ppid
+		child, pid = p, st.ppid
 	}
-	return Process{}
+	return Process{}, Process{}
 }
 
 // Orphaned reports whether the keepalived that started this process is gone: it

@@ -37,13 +37,22 @@ func comparePID(a, b int) int {
 // String is for logs.
 func (t Token) String() string { return fmt.Sprintf("%d/%d/%d", t.Ticks, t.PID, t.Seq) }
 
-// ProcessToken is the token of this process.
+// ProcessToken is the token of this process or, where a script stands between
+// keepalived and it, of that script: OpenWrt's hotplug-call of an older event may
+// reach its `wanfail` after that of a newer one.
 func ProcessToken() (Token, error) {
-	st, err := readStat(os.Getpid())
+	own, err := readStat(os.Getpid())
 	if err != nil {
 		return Token{}, fmt.Errorf("read own start time: %w", err)
 	}
-	return Token{Ticks: st.start, PID: os.Getpid()}, nil
+	t := Token{Ticks: own.start, PID: os.Getpid()}
+	_, child := ancestry()
+	if child == (Process{}) || child.PID == t.PID {
+		return t, nil
+	}
+	// What one script says twice is in the order of the processes that say it.
+	const pidBits = 22 // PID_MAX_LIMIT, include/linux/threads.h
+	return Token{Ticks: child.Start, PID: child.PID, Seq: (own.start-child.Start)<<pidBits | uint64(t.PID)}, nil
 }
 
 // NowToken is the token of something that this process hears now, as a line
