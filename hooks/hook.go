@@ -20,6 +20,9 @@ type Hook struct {
 	Alone func(ctx context.Context, i Intent, finish bool) Answer
 	// Silence is the first part of Alone: nothing leaves the WANs any more.
 	Silence func(ctx context.Context, i Intent) error
+	// Step, if not nil, is called with a name before each thing that Say does.
+	// Tests end the process there.
+	Step func(name string)
 }
 
 // ConfigError is a wish that could not be met for the sake of the configuration.
@@ -49,6 +52,10 @@ const (
 func (h Hook) Say(ctx context.Context, op string, i Intent, wait time.Duration) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+grace)
 	defer cancel()
+	if h.Step == nil {
+		h.Step = func(string) {}
+	}
+	h.Step("dial")
 	conn, err := Dial(ctx, h.Starter.RunDir)
 	if op == OpRelease {
 		if err != nil {
@@ -65,7 +72,9 @@ func (h Hook) Say(ctx context.Context, op string, i Intent, wait time.Duration) 
 		// keepalived's death reaches its hooks as SIGTERM: who asked asks no more.
 		return Answer{}, fmt.Errorf("called off before it was recorded: %w", context.Cause(ctx))
 	}
+	h.Step("record")
 	newer, recordErr := h.record(i)
+	h.Step("recorded")
 	if newer != nil {
 		if conn != nil {
 			_ = conn.Close()
@@ -187,7 +196,10 @@ func (h Hook) ask(ctx context.Context, conn *Conn, r Request, a *Answer) error {
 			}
 		}()
 	}
-	return conn.Ask(ctx, r, a)
+	h.Step("ask")
+	err := conn.Ask(ctx, r, a)
+	h.Step("answered")
+	return err
 }
 
 // alone makes this router backup without a keeper. When keepalived asked, a
@@ -195,6 +207,7 @@ func (h Hook) ask(ctx context.Context, conn *Conn, r Request, a *Answer) error {
 // a quick one. A person who types a command starts no daemon by it.
 func (h Hook) alone(ctx context.Context, i Intent) Answer {
 	byHand := i.Owner == (Process{})
+	h.Step("alone")
 	a := h.Alone(ctx, i, byHand)
 	if !byHand && h.Check() == nil {
 		conn, err := h.Starter.Dial(ctx)

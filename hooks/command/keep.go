@@ -24,7 +24,9 @@ import (
 
 // hook is how this process reaches a keeper, or does without one.
 func hook(c *cli.Context, log *slog.Logger) hooks.Hook {
+	log, step := instrument(log, "HOOK")
 	return hooks.Hook{
+		Step: step,
 		Starter: hooks.Starter{
 			RunDir: c.String("run-dir"),
 			Args: []string{
@@ -37,7 +39,7 @@ func hook(c *cli.Context, log *slog.Logger) hooks.Hook {
 			_, err := config.Load(c.String("config"))
 			return err
 		},
-		Alone: func(ctx context.Context, finish bool) hooks.Answer {
+		Alone: func(ctx context.Context, i hooks.Intent, finish bool) hooks.Answer {
 			o, stop, err := assemble(c, log)
 			defer stop()
 			if o.Network == nil {
@@ -45,11 +47,19 @@ func hook(c *cli.Context, log *slog.Logger) hooks.Hook {
 			}
 			// Without a readable configuration there are still the links that carry
 			// wanfail's mark: silence does not depend on a well-formed file.
-			a := keeper.Alone(ctx, o, finish)
+			a := keeper.Alone(ctx, o, i, finish)
 			if err != nil {
 				a.Outcome, a.Problems = hooks.Degraded, append(a.Problems, err.Error())
 			}
 			return a
+		},
+		Silence: func(ctx context.Context, i hooks.Intent) error {
+			o, stop, err := assemble(c, log)
+			defer stop()
+			if o.Network == nil {
+				return err
+			}
+			return keeper.Silence(ctx, o, i)
 		},
 	}
 }
@@ -84,13 +94,14 @@ func assemble(c *cli.Context, log *slog.Logger) (o keeper.Options, stop func(), 
 
 // keep runs the keeper.
 func keep(c *cli.Context) error {
-	log := journal.New(level(c))
+	log, step := instrument(journal.New(level(c)), "KEEPER")
 	o, stop, err := assemble(c, log)
 	defer stop()
 	if err != nil {
 		log.Error("cannot start", "err", err)
 		return err
 	}
+	o.Step = step
 	o.Ready = func() {
 		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd: nobody to tell
 		log.Info("keeper is ready", "version", c.App.Version)
@@ -99,7 +110,7 @@ func keep(c *cli.Context) error {
 	defer onHangup(k.Refresh)()
 	err = k.Run(c.Context)
 	if errors.Is(err, keeper.ErrRunning) {
-		log.Info("another keeper is running already", "run-dir", o.RunDir)
+		log.Warn("another keeper is running already", "run-dir", o.RunDir)
 		return nil
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -92,6 +93,9 @@ func say(c *cli.Context, op, scope, state string) error {
 			return &usageError{fmt.Sprintf("unknown state %q", state)}
 		}
 	}
+	if i.Role == hooks.Primary && hooks.Orphaned() {
+		return errors.New("the keepalived that asked is gone")
+	}
 	var err error
 	if i.Token, err = hooks.ProcessToken(); err != nil {
 		return err
@@ -116,7 +120,7 @@ func report(c *cli.Context, log *slog.Logger, a hooks.Answer) {
 	}
 	switch a.Outcome {
 	case hooks.Superseded:
-		log.Info("superseded", "by", a.By, "role", a.Role)
+		log.Debug("superseded", "by", a.By, "role", a.Role)
 	case hooks.Degraded:
 		log.Warn("is "+a.Role.String()+", degraded", "problems", a.Problems)
 	}

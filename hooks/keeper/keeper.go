@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -270,6 +271,9 @@ func (k *Keeper) route(ctx context.Context, events <-chan netif.Event) {
 // of this configuration any more.
 func (k *Keeper) adopt(ctx context.Context) {
 	for _, w := range k.wans {
+		// A client that was killed may have left its lease file's successor half
+		// written; as backup no other would come to replace it.
+		_ = os.Remove(w.uplink.client.LeaseFile + ".new")
 		o, err := k.Network.Observe(ctx, link(w.WAN))
 		if err != nil {
 			k.log.Warn("cannot look at the link that may be left of an earlier keeper", "wan", w.Name, "err", err)
