@@ -96,8 +96,7 @@ func (m *machine) handle(now time.Duration, event any) step {
 		m.link(now, e.up)
 	case evNudge:
 		if m.state == Bound && m.carrier {
-			m.started = max(now, m.started+flapSpacing)
-			m.next = min(m.next, m.started)
+			m.next = min(m.next, m.turn(now))
 		}
 	case evUnsent:
 		m.unsent(now, e.down)
@@ -183,9 +182,18 @@ func (m *machine) link(now time.Duration, up bool) {
 		return
 	}
 	m.diag = OK
-	at := max(now, m.started+flapSpacing)
-	m.started, m.failures = at, 0
-	m.restart(at)
+	m.failures = 0
+	m.restart(m.turn(now))
+}
+
+// turn is when the next exchange that the link or the consumer starts may begin.
+// One that was planned and has not begun gives its turn to the next: a cable that
+// was loose for a while must not have to wait for all its flaps.
+func (m *machine) turn(now time.Duration) time.Duration {
+	if m.started <= now {
+		m.started = max(now, m.started+flapSpacing)
+	}
+	return m.started
 }
 
 // left takes note that the last packet is on the wire.

@@ -664,6 +664,9 @@ func TestLink(t *testing.T) {
 	if len(r.sent) > 3 {
 		t.Errorf("%d packets in 2 s of flaps", len(r.sent))
 	}
+	if wait := r.last.wake - r.now; wait > flapSpacing {
+		t.Errorf("after 2 s of flaps the address is confirmed in %v", wait)
+	}
 	r.do(evCarrier{false})
 	// The lease ends while the cable is out.
 	for r.m.lease != nil {
