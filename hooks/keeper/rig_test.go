@@ -60,7 +60,7 @@ func newRig(t *testing.T, steps bool, wanLines ...string) *rig {
 	for _, s := range rigServices {
 		conf += " list service " + s + "\n"
 	}
-	conf += fmt.Sprintf("config wan %s\n option parent %s\n option macaddr %s\n", wanName, port, mac)
+	conf += fmt.Sprintf("config wan %s\n option parent %s\n option macaddr %s\n option peerdns 0\n", wanName, port, mac)
 	for _, l := range wanLines {
 		conf += l + "\n"
 	}
