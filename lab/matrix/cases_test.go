@@ -27,6 +27,9 @@ func hasty(s server) service {
 	return v
 }
 
+// slack is what a loaded computer may add to a moment.
+const slack = 300 * time.Millisecond
+
 // cases run against every server.
 var cases = []struct {
 	name string

@@ -68,8 +68,13 @@ func newLine(t *testing.T, root string, kind server) *line {
 	for _, name := range []string{"rest0", "rest1"} {
 		p, err := l.kernel.LinkByName(name)
 		l.must(err)
+		l.must(l.kernel.LinkSetARPOff(p)) // or it would answer for the switch
 		l.must(l.kernel.LinkSetUp(p))
 	}
+	l.eventually("the switch runs", 5*time.Second, func() bool {
+		br, err := l.kernel.LinkByName(ispIface)
+		return err == nil && br.Attrs().RawFlags&unix.IFF_RUNNING != 0
+	})
 	return l
 }
 
@@ -152,10 +157,6 @@ func (l *line) plug(r *router) {
 		PeerName:  parent, PeerNamespace: netlink.NsFd(r.ns.FD()),
 	}
 	l.must(l.kernel.LinkAdd(port))
-	l.must(l.kernel.LinkSetUp(port))
-	p, err := r.kernel.LinkByName(parent)
-	l.must(err)
-	l.must(r.kernel.LinkSetUp(p))
 	if r.wire != nil {
 		_ = r.wire.Close() // its device is gone
 	}
@@ -163,6 +164,10 @@ func (l *line) plug(r *router) {
 		r.wire, err = lab.Listen(r.port, nil)
 		return err
 	})
+	l.must(l.kernel.LinkSetUp(port))
+	p, err := r.kernel.LinkByName(parent)
+	l.must(err)
+	l.must(r.kernel.LinkSetUp(p))
 }
 
 // carrier cuts a router's cable or mends it.

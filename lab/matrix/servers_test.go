@@ -21,6 +21,7 @@ type service struct {
 	first, last netip.Addr   // of the pool
 	lease       time.Duration
 	t1, t2      time.Duration // 0, or if the server cannot: its own idea
+	extra       []string      // further arguments, for dnsmasq
 }
 
 func (s service) netmask() string { return net.IP(net.CIDRMask(s.addr.Bits(), 32)).String() }
@@ -48,8 +49,6 @@ type server struct {
 	// returns its command line. Leases belong into files called leases*.
 	configure func(t *testing.T, root, dir string, s service) (env, argv []string)
 }
-
-const never = 0 * time.Second
 
 // kinds are all servers of the image.
 var kinds = []server{
@@ -99,7 +98,7 @@ func dnsmasq(_ *testing.T, root, dir string, s service) (env, argv []string) {
 	if s.t1 != 0 {
 		argv = append(argv, "--dhcp-option=58,"+seconds(s.t1), "--dhcp-option=59,"+seconds(s.t2))
 	}
-	return nil, argv
+	return nil, append(argv, s.extra...)
 }
 
 func kea(t *testing.T, root, dir string, s service) (env, argv []string) {
