@@ -44,6 +44,7 @@ type socketConn struct {
 	done chan struct{}
 
 	mu     sync.Mutex
+	guard  *net.UDPConn // nil if there is another owner of the port
 	udp    *net.UDPConn
 	from   netip.Addr // of udp
 	closed bool
@@ -70,6 +71,10 @@ func (s *sockets) open(wanted func([]byte) bool, deliver chan<- datagram) (conn,
 		_ = raw.Close()
 		return nil, fmt.Errorf("set up packet socket on %s: %w", s.iface, err)
 	}
+	// The answer to an INIT-REBOOT goes to an address that may be in use already.
+	// Without a socket there the kernel would tell the server that its ACK is
+	// unwanted. Whoever else has the port prevents that as well.
+	c.guard, _ = s.openUDP(context.Background(), netip.IPv4Unspecified())
 	go c.read(wanted, deliver)
 	return c, nil
 }
@@ -226,8 +231,10 @@ func (c *socketConn) close() {
 	c.closed = true
 	close(c.done)
 	_ = c.raw.SetReadDeadline(time.Unix(1, 0)) // ends the reader even before close does
-	if c.udp != nil {
-		_ = c.udp.Close()
+	for _, udp := range []*net.UDPConn{c.guard, c.udp} {
+		if udp != nil {
+			_ = udp.Close()
+		}
 	}
 	go func() { _ = c.raw.Close() }()
 }

@@ -17,6 +17,21 @@ func TestSocketOptions(t *testing.T) {
 	}
 	defer c.close()
 	sc := c.(*socketConn)
+	// The UDP sockets only hold the port: what comes there is dropped, and whoever
+	// sent it hears no "port unreachable".
+	peer, err := net.Dial("udp4", "127.0.0.1:68")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	refused := func() {
+		for range 2 { // an ICMP error to the first would fail the second
+			if _, err := peer.Write([]byte("x")); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	refused()
 	if err := c.routed(ip("127.0.0.1"), ip("127.0.0.1"), []byte("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -52,18 +67,7 @@ func TestSocketOptions(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
-	// The UDP socket only holds the port: what comes there is dropped, and whoever
-	// sent it hears no "port unreachable".
-	peer, err := net.Dial("udp4", "127.0.0.1:68")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer peer.Close()
-	for range 2 { // an ICMP error to the first would fail the second
-		if _, err := peer.Write([]byte("x")); err != nil {
-			t.Error(err)
-		}
-	}
+	refused()
 	if err := sc.udp.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
