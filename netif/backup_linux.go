@@ -75,6 +75,15 @@ func (m *Manager) RemoveBackupDefault(ctx context.Context) (bool, error) {
 	return len(have) > 0, nil
 }
 
+// BackupDefaults lists what EnsureBackupDefault added.
+func (m *Manager) BackupDefaults(context.Context) (routes []Route, err error) {
+	have, err := m.nl.listRoutes(0, BackupProtocol)
+	for _, r := range have {
+		routes = append(routes, r.public())
+	}
+	return routes, err
+}
+
 func (m *Manager) deleteBackup(ctx context.Context, r route) error {
 	err := m.write(ctx, "delete backup route", r.public().String(), unix.RTM_DELROUTE, 0, r.message(false)...)
 	if gone(err) {

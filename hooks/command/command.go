@@ -74,15 +74,21 @@ func App(version string) *cli.App {
 
 func commands() []*cli.Command {
 	wait := &cli.DurationFlag{Name: "wait", Value: 5 * time.Second, Usage: "how long to wait until the role is reached"}
-	role := func(name, usage string, aliases ...string) *cli.Command {
+	dryRun := &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "print what would change in the kernel and the services, and change nothing"}
+	role := func(name, usage string, role hooks.Role, aliases ...string) *cli.Command {
 		return &cli.Command{
-			Name: name, Aliases: aliases, Usage: usage, Flags: []cli.Flag{wait},
-			Action: func(c *cli.Context) error { return say(c, hooks.OpSettle, "", strings.ToUpper(c.Command.Name)) },
+			Name: name, Aliases: aliases, Usage: usage, Flags: []cli.Flag{wait, dryRun},
+			Action: func(c *cli.Context) error {
+				if c.Bool("dry-run") {
+					return rehearse(c, role)
+				}
+				return say(c, hooks.OpSettle, "", strings.ToUpper(c.Command.Name))
+			},
 		}
 	}
 	all := []*cli.Command{
-		role("primary", "take over the WAN", "master"),
-		role("backup", "give up the WAN: silence first, then the rest", "fault", "stop"),
+		role("primary", "take over the WAN", hooks.Primary, "master"),
+		role("backup", "give up the WAN: silence first, then the rest", hooks.Backup, "fault", "stop"),
 		{
 			Name: "notify", Usage: "take keepalived's generic notification", ArgsUsage: "TYPE NAME STATE [PRIORITY]",
 			Flags: []cli.Flag{wait}, Action: notify,

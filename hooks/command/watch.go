@@ -110,7 +110,7 @@ func followOne(ctx context.Context, c *cli.Context, send func(hooks.Report)) err
 
 // awaitKeeper returns when a keeper listens in dir.
 func awaitKeeper(ctx context.Context, dir string) error {
-	w, err := hooks.WatchDir(dir)
+	w, err := hooks.WatchDir(dir, hooks.SocketFile)
 	if err != nil {
 		return fmt.Errorf("no keeper has run here yet: %w", err)
 	}

@@ -1,0 +1,44 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/keeper"
+)
+
+// rehearse prints what a role would change, and changes nothing.
+func rehearse(c *cli.Context, role hooks.Role) error {
+	o, stop, err := assemble(c, slog.New(slog.DiscardHandler))
+	defer stop()
+	if err != nil {
+		return err
+	}
+	r := keeper.Rehearse(c.Context, o, role)
+	conn, err := hooks.Dial(c.Context, o.RunDir)
+	if err == nil {
+		_ = conn.Close()
+	}
+	if errors.Is(err, hooks.ErrNoKeeper) && role == hooks.Primary {
+		r.Steps = append([]string{"start a keeper"}, r.Steps...)
+	}
+	if len(r.Steps) == 0 {
+		fmt.Fprintf(c.App.Writer, "%s: nothing to change\n", role)
+	} else {
+		fmt.Fprintf(c.App.Writer, "%s would:\n", role)
+	}
+	for _, step := range r.Steps {
+		fmt.Fprintln(c.App.Writer, "  "+step)
+	}
+	for _, problem := range r.Problems {
+		fmt.Fprintln(c.App.Writer, "  problem: "+problem)
+	}
+	if len(r.Problems) > 0 {
+		return exitError(exitDegraded)
+	}
+	return nil
+}
