@@ -224,8 +224,8 @@ func testRenumbered(l *line) {
 	l.renumber(s)
 	l.carrier(r, true)
 	gap := r.renumbered(old, 10*time.Second)
-	if want := []string{"REQUEST init-reboot", "DISCOVER", "REQUEST selecting"}; !slices.Equal(r.phases(2), want) {
-		l.t.Errorf("sent %q, want %q", r.phases(2), want)
+	if want := []string{"REQUEST init-reboot", "DISCOVER", "REQUEST selecting"}; !slices.Equal(r.exchanges(2), want) {
+		l.t.Errorf("sent %q, want %q", r.exchanges(2), want)
 	}
 	if gap > 500*time.Millisecond {
 		l.t.Errorf("no address for %v", gap)

@@ -247,6 +247,19 @@ func (r *router) phases(since int) (names []string) {
 	return names
 }
 
+// exchanges is phases without repetitions: a switch's port that has just come up
+// may lose the first packet.
+func (r *router) exchanges(since int) (names []string) {
+	var last message
+	for _, m := range r.sent()[since:] {
+		if last.m == nil || m.phase() != last.phase() || m.m.TransactionID != last.m.TransactionID {
+			names = append(names, m.phase())
+		}
+		last = m
+	}
+	return names
+}
+
 // answers waits for the n-th DHCP message of a kind to the router.
 func (r *router) answers(kind dhcpv4.MessageType, n int, limit time.Duration) message {
 	r.t.Helper()
