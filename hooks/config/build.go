@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -88,7 +87,7 @@ func (b *builder) globals(s Section, cfg *Config) {
 				if name == "none" {
 					continue
 				}
-				if !serviceName.MatchString(name) {
+				if !serviceName(name) {
 					return errors.New("want the name of an init script or systemd unit")
 				}
 				if !slices.Contains(cfg.Services, name) {
@@ -194,10 +193,23 @@ func (b *builder) unique(s Section, have []WAN, w WAN) {
 	}
 }
 
-var (
-	serviceName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,127}$`)
-	linkChars   = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
-)
+// word reports whether v is made of letters, digits, underscores and the extra
+// characters, none of which may come first. (Regular expressions would be compiled
+// at each start of the program: a millisecond that every hook would pay.)
+func word(v, extra string) bool {
+	for i, c := range []byte(v) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_':
+		case i > 0 && strings.IndexByte(extra, c) >= 0:
+		default:
+			return false
+		}
+	}
+	return v != ""
+}
+
+// serviceName accepts names of init scripts and systemd units.
+func serviceName(v string) bool { return len(v) <= 128 && word(v, ".@:-") }
 
 // linkName follows the kernel's dev_valid_name, and refuses what would be an
 // option or a wildcard to some tool.
@@ -207,7 +219,7 @@ func linkName(v string) error {
 		return errors.New("want an interface name")
 	case len(v) > 15:
 		return fmt.Errorf("%q is longer than the 15 bytes of an interface name", v)
-	case v == "lo" || v == "all" || v == "default" || !linkChars.MatchString(v):
+	case v == "lo" || v == "all" || v == "default" || !word(v, ".-"):
 		return fmt.Errorf("%q is no name for an interface", v)
 	}
 	return nil
