@@ -1,0 +1,66 @@
+package check
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/netif"
+)
+
+func TestVerdict(t *testing.T) {
+	now := time.Now()
+	up := Parent{WAN: "wan", Name: "eth2", Seen: netif.Observed{ParentExists: true, ParentUp: true, ParentCarrier: true}}
+	primary := func(since time.Duration, w hooks.WAN) Facts {
+		w.Name, w.Role, w.Gateway = "wan", hooks.Primary, netip.MustParseAddr("192.0.2.1")
+		return Facts{Now: now, Parents: []Parent{up}, Report: hooks.Report{PID: 1, Role: hooks.Primary, Since: now.Add(-since), WANs: []hooks.WAN{w}}}
+	}
+	held := netip.MustParsePrefix("192.0.2.7/24")
+	local := func(f Facts) Facts { f.Local = true; return f }
+	parent := func(change func(*netif.Observed)) Facts {
+		p := up
+		change(&p.Seen)
+		return Facts{Now: now, Parents: []Parent{p}}
+	}
+	for name, c := range map[string]struct {
+		f    Facts
+		ok   bool
+		want string
+	}{
+		"backup":              {Facts{Parents: []Parent{up}}, true, "backup, could be primary"},
+		"configuration":       {Facts{Config: errors.New("x:1: bad")}, false, "configuration: x:1: bad"},
+		"no keeper":           {Facts{Keeper: hooks.ErrNoKeeper}, false, "no keeper is running"},
+		"keeper hangs":        {Facts{Keeper: errors.New("hangs")}, false, "keeper: hangs"},
+		"no parent":           {parent(func(o *netif.Observed) { *o = netif.Observed{} }), false, "parent eth2 does not exist"},
+		"parent down":         {parent(func(o *netif.Observed) { o.ParentUp, o.ParentCarrier = false, false }), true, "could be primary"},
+		"no carrier":          {parent(func(o *netif.Observed) { o.ParentCarrier = false }), false, "no carrier"},
+		"name taken":          {parent(func(o *netif.Observed) { o.Exists, o.Kind = true, "bridge" }), false, "a bridge of this name"},
+		"service missing":     {Facts{Parents: []Parent{up}, Missing: []string{"dnsmasq"}}, false, "services not installed: [dnsmasq]"},
+		"services busy":       {Facts{Parents: []Parent{up}, Unasked: errors.New("late")}, true, "services not asked: late"},
+		"kernel":              {Facts{Parents: []Parent{{WAN: "wan", Err: errors.New("netlink")}}}, false, "wan: netlink"},
+		"primary":             {primary(time.Hour, hooks.WAN{Address: held, Gatewayed: &hooks.Reach{Reachable: true}}), true, "gateway answers"},
+		"gateway not asked":   {primary(time.Hour, hooks.WAN{Address: held}), true, "wan has 192.0.2.7/24"},
+		"gateway silent":      {primary(time.Hour, hooks.WAN{Address: held, Gatewayed: &hooks.Reach{}}), false, "gateway 192.0.2.1 does not answer"},
+		"no lease":            {primary(time.Hour, hooks.WAN{State: "selecting"}), false, "no lease (selecting)"},
+		"error":               {primary(time.Hour, hooks.WAN{Address: held, Error: "broken"}), false, "wan: broken"},
+		"no lease yet":        {primary(3*time.Second, hooks.WAN{State: "selecting"}), true, "primary for 3s only"},
+		"clock was set back":  {primary(-time.Hour, hooks.WAN{State: "selecting"}), false, "no lease"},
+		"line dead, local":    {local(primary(time.Hour, hooks.WAN{State: "selecting"})), true, "primary"},
+		"no service, primary": {func() Facts { f := primary(time.Hour, hooks.WAN{Address: held}); f.Missing = []string{"x"}; return f }(), true, "primary"},
+		"other instance": {func() Facts {
+			f := primary(time.Hour, hooks.WAN{Address: held})
+			f.Report.WANs = append(f.Report.WANs, hooks.WAN{Name: "wan2", State: "down"})
+			return f
+		}(), true, "primary"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ok, reason := Verdict(c.f)
+			if ok != c.ok || !strings.Contains(reason, c.want) || strings.Contains(reason, "\n") {
+				t.Errorf("got %t, %q; want %t, %q", ok, reason, c.ok, c.want)
+			}
+		})
+	}
+}
