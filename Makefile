@@ -36,13 +36,13 @@ test: unit e2e
 
 # Tests in namespaces need root; the race detector needs cgo. Built side by side,
 # run one package after the other: they measure time, and some load both cores.
-UNIT = $$(go list ./... | grep -v /lab/e2e)
+UNIT = $$(go list ./... | grep -vE '/lab/(e2e|deb)$$$$')
 unit: image
 	CGO_ENABLED=1 go test -race -exec true $(UNIT) >/dev/null
 	LAB_IMAGE=$$($(LAB) image) CGO_ENABLED=1 go test -race -shuffle=on -p 1 -timeout 15m $(UNIT)
 
 e2e: wanfail image
-	LAB_IMAGE=$$($(LAB) image) WANFAIL_BINARY=$(CURDIR)/wanfail go test -v -count=1 -timeout 30m ./lab/e2e
+	LAB_IMAGE=$$($(LAB) image) WANFAIL_BINARY=$(CURDIR)/wanfail go test -v -count=1 -p 1 -timeout 30m ./lab/e2e ./lab/deb
 
 # Each fuzz target for a short time; FUZZTIME=10m for a long one.
 fuzz:

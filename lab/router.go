@@ -192,6 +192,24 @@ func (r *Router) Crash() error {
 	return r.powerOff(r.l)
 }
 
+// PowerOff is the orderly way: systemd stops everything, then the machine.
+func (r *Router) PowerOff(ctx context.Context) error {
+	m, err := r.machine()
+	if err != nil {
+		return err
+	}
+	// How the command ends is a matter of which process the machine kills first.
+	if _, err := r.Start(ctx, "systemctl", "poweroff"); err != nil {
+		return err
+	}
+	select {
+	case <-m.Dead():
+	case <-ctx.Done():
+		return fmt.Errorf("power off %s: %w", r.Name, context.Cause(ctx))
+	}
+	return r.Crash()
+}
+
 // LAN, WAN and Sync are the router's ports on the switches.
 func (r *Router) LAN() Port  { return portOf(switchLAN, r.Name) }
 func (r *Router) WAN() Port  { return portOf(switchISP, r.Name) }
