@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Notice is one line of keepalived's notify FIFO (keepalived.conf(5), NOTIFY
@@ -42,6 +44,10 @@ func ParseNotice(line string) (Notice, error) {
 // states: it ends its FIFO script first and says STOP then.
 const lastWords = 5 * time.Second
 
+// fifoRoom is how much of what keepalived writes is kept while nobody reads: the
+// most that the kernel gives without asking (fs.pipe-max-size).
+const fifoRoom = 1 << 20
+
 // ReadFIFO calls take for each line that keepalived writes to the FIFO at path,
 // and bad for what is no such line. It returns when keepalived has closed the
 // FIFO, or some time after ctx has ended: until then the last states still come.
@@ -58,6 +64,11 @@ func ReadFIFO(ctx context.Context, path string, take func(Notice), bad func(erro
 		return fmt.Errorf("open FIFO: %w", err)
 	}
 	defer f.Close()
+	// keepalived drops what does not fit, so make room for more than this router
+	// will ever be behind by. Not granted is no harm.
+	if raw, err := f.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, fifoRoom) })
+	}
 	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now().Add(lastWords)) })
 	defer stop()
 	r := bufio.NewReaderSize(f, 1024)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,6 +78,53 @@ func TestReadFIFOHearsLastWords(t *testing.T) {
 	}
 	if len(bads) != 2 {
 		t.Errorf("%d lines were bad, want 2", len(bads))
+	}
+}
+
+// keepalived writes without waiting, and drops what does not fit. What did fit is
+// heard, the latest included, and a reader makes room for far more.
+func TestReadFIFOThatIsFull(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK, 0) // as keepalived does
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	// fill writes until nothing fits any more and returns how many lines did.
+	fill := func(from int) (n int) {
+		for {
+			if _, err := unix.Write(fd, fmt.Appendf(nil, "INSTANCE \"VI_1\" MASTER %d\n", from+n)); err != nil {
+				return n
+			}
+			n++
+		}
+	}
+	before := fill(0)
+	var heard atomic.Int64
+	hold, started := make(chan struct{}), make(chan struct{})
+	go func() {
+		_ = ReadFIFO(t.Context(), path, func(Notice) {
+			if heard.Add(1) == 1 {
+				close(started)
+				<-hold // the reader is stopped
+			}
+		}, func(err error) { t.Error(err) })
+	}()
+	<-started
+	more := fill(before)
+	close(hold)
+	if before < 1000 || more < 10*before {
+		t.Errorf("%d lines found room before there was a reader, %d after", before, more)
+	}
+	for heard.Load() < int64(before+more) {
+		select {
+		case <-t.Context().Done():
+			t.Fatalf("heard %d of %d lines", heard.Load(), before+more)
+		case <-time.After(time.Millisecond):
+		}
 	}
 }
 

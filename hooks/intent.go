@@ -18,6 +18,10 @@ type Intent struct {
 	// Owner is the keepalived that asked. When it dies the intent counts as
 	// backup. Zero: a person asked, and nobody's death changes it.
 	Owner Process `json:"owner,omitzero"`
+	// Channel is the process that reads keepalived's FIFO, zero for hooks. When it
+	// dies the intent counts as backup, too: keepalived starts no other one, and
+	// nobody would hear that the role is taken back.
+	Channel Process `json:"channel,omitzero"`
 	// State is the word that was said, as "FAULT", for people.
 	State string    `json:"state"`
 	At    time.Time `json:"at"` // wall clock, for people only

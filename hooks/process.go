@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -55,6 +57,15 @@ func parseStat(raw []byte) (stat, error) {
 		return stat{}, fmt.Errorf("parse process start time: %w", err)
 	}
 	return stat{comm: string(raw[open+1 : end]), ppid: ppid, start: start}, nil
+}
+
+// Self names this process.
+func Self() (Process, error) {
+	st, err := readStat(os.Getpid())
+	if err != nil {
+		return Process{}, fmt.Errorf("read own start time: %w", err)
+	}
+	return Process{PID: os.Getpid(), Start: st.start}, nil
 }
 
 // Keepalived returns the nearest keepalived among the ancestors of this
@@ -130,6 +141,27 @@ func (p Process) Open() (int, error) {
 		return -1, ErrGone
 	}
 	return fd, nil
+}
+
+// Unit is the systemd service in whose control group p runs, empty if it is none
+// (cgroups(7), /proc/PID/cgroup).
+func (p Process) Unit() string {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.PID))
+	if err != nil {
+		return ""
+	}
+	for line := range bytes.Lines(raw) {
+		// ID:CONTROLLERS:PATH. The unified hierarchy has no controllers, systemd's
+		// own of version 1 is name=systemd.
+		fields := bytes.SplitN(bytes.TrimSpace(line), []byte(":"), 3)
+		if len(fields) != 3 || len(fields[1]) > 0 && string(fields[1]) != "name=systemd" {
+			continue
+		}
+		if name := path.Base(string(fields[2])); strings.HasSuffix(name, ".service") {
+			return name
+		}
+	}
+	return ""
 }
 
 // Gone reports whether p has ended.

@@ -119,6 +119,26 @@ func (s *Store) Record(i Intent) (newer *Intent, err error) {
 	return nil, nil
 }
 
+// TakeOver puts the intents that keepalived's FIFO told to an earlier reader in
+// the hands of another one.
+func (s *Store) TakeOver(keepalived, reader Process) error {
+	have, err := s.Load()
+	if err != nil {
+		return err
+	}
+	for _, i := range have {
+		if i.Owner != keepalived || i.Channel == (Process{}) {
+			continue
+		}
+		// With its own token: whatever is newer by now stands.
+		i.Channel = reader
+		if _, err := s.Record(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Lock takes an exclusive flock(2) on path, creating the file, and returns how
 // to let go. The kernel lets go when the process dies.
 func Lock(path string) (unlock func(), err error) {

@@ -37,6 +37,13 @@ func fifo(c *cli.Context) error {
 	}
 	log := logger(c)
 	h, owner := hook(c, log), hooks.Keepalived()
+	self, err := hooks.Self()
+	if err != nil {
+		return err
+	}
+	if err := takeOver(c, owner, self); err != nil {
+		log.Error("cannot take over from an earlier reader of the FIFO", "err", err)
+	}
 	var seq uint64
 	var lines sync.WaitGroup
 	ctx := context.WithoutCancel(c.Context) // the last states come after SIGTERM
@@ -49,7 +56,7 @@ func fifo(c *cli.Context) error {
 			return
 		}
 		seq++
-		i := hooks.Intent{Scope: n.Scope, State: n.State, Owner: owner, At: time.Now()}
+		i := hooks.Intent{Scope: n.Scope, State: n.State, Owner: owner, Channel: self, At: time.Now()}
 		if change == hooks.ToPrimary {
 			i.Role = hooks.Primary
 		}
@@ -64,11 +71,19 @@ func fifo(c *cli.Context) error {
 			}
 		})
 	}
-	err := hooks.ReadFIFO(c.Context, c.Args().First(), take, func(err error) {
+	err = hooks.ReadFIFO(c.Context, c.Args().First(), take, func(err error) {
 		log.Warn("line in the FIFO is not keepalived's", "err", err)
 	})
 	lines.Wait()
 	return err
+}
+
+func takeOver(c *cli.Context, keepalived, reader hooks.Process) error {
+	store, err := hooks.OpenStore(c.String("run-dir"))
+	if err != nil {
+		return err
+	}
+	return store.TakeOver(keepalived, reader)
 }
 
 // fifoWait is how long a line's hook waits for the keeper, which logs what

@@ -90,7 +90,7 @@ func (l *lone) backups() (wans []config.WAN) {
 	intents, _ = intents.With(l.intent)
 	l.stays = false
 	for _, w := range l.Config.WANs {
-		if wanted(intents, w.Instance, hooks.Process.Gone).role == hooks.Primary {
+		if wanted(intents, w.Instance, goneNow).role == hooks.Primary {
 			l.stays = true
 		} else {
 			wans = append(wans, w)

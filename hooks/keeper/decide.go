@@ -52,12 +52,17 @@ func (k *Keeper) hear(ctx context.Context, i hooks.Intent) (newer *hooks.Intent)
 func (k *Keeper) own(ctx context.Context) {
 	needed := map[hooks.Process]bool{}
 	for _, i := range k.intents {
-		if i.Role != hooks.Primary || i.Owner == (hooks.Process{}) {
+		if i.Role != hooks.Primary {
 			continue
 		}
-		needed[i.Owner] = true
-		if k.owners[i.Owner] == nil {
-			k.owners[i.Owner] = k.watchOwner(ctx, i.Owner)
+		for p, grace := range map[hooks.Process]time.Duration{i.Owner: 0, i.Channel: handover} {
+			if p == (hooks.Process{}) {
+				continue
+			}
+			needed[p] = true
+			if k.owners[p] == nil {
+				k.owners[p] = k.watchOwner(ctx, p, grace)
+			}
 		}
 	}
 	for p, o := range k.owners {
@@ -68,13 +73,31 @@ func (k *Keeper) own(ctx context.Context) {
 	}
 }
 
-func (k *Keeper) watchOwner(ctx context.Context, p hooks.Process) *owner {
+// handover is how long another reader of the FIFO may take to step in for one
+// that has ended: keepalived replaces it when it reloads, and says nothing new.
+const handover = time.Second
+
+// watchOwner watches a process that intents rest on. Its death counts after
+// grace.
+func (k *Keeper) watchOwner(ctx context.Context, p hooks.Process, grace time.Duration) *owner {
 	ctx, cancel := context.WithCancel(ctx)
 	o := &owner{cancel: cancel}
-	err := watchDeath(ctx, p, func() { k.do(func() { o.dead = true }) })
+	gone := func(why string) {
+		if o.gone == "" {
+			o.gone = why
+		}
+	}
+	err := watchDeath(ctx, p, func() {
+		select {
+		case <-time.After(grace):
+			k.do(func() { gone(withoutAWord) })
+		case <-ctx.Done():
+		}
+	})
+	k.watchUnit(ctx, p, func() { k.do(func() { gone("is being stopped") }) })
 	switch {
 	case errors.Is(err, hooks.ErrGone):
-		o.dead = true
+		gone(withoutAWord)
 	case err != nil:
 		k.log.Error("cannot watch keepalived: its death without a word would go unnoticed", "pid", p.PID, "err", err)
 	}
@@ -89,20 +112,44 @@ type verdict struct {
 }
 
 // wanted is what intents mean for the WANs of an instance. The wish of a
-// keepalived that is gone counts no more.
-func wanted(is hooks.Intents, instance string, gone func(hooks.Process) bool) verdict {
+// keepalived that is gone counts no more; gone says what became of it, nothing
+// if it lives.
+func wanted(is hooks.Intents, instance string, gone func(hooks.Process) string) verdict {
 	i, ok := is.For(instance)
-	switch {
-	case !ok:
+	if !ok {
 		return verdict{by: "boot: nobody has asked for a role yet"}
-	case i.Role == hooks.Primary && i.Owner != (hooks.Process{}) && gone(i.Owner):
-		return verdict{by: fmt.Sprintf("keepalived[%d] is gone without a word", i.Owner.PID)}
+	}
+	if i.Role == hooks.Primary && i.Owner != (hooks.Process{}) {
+		if why := gone(i.Owner); why != "" {
+			return verdict{by: fmt.Sprintf("keepalived[%d] %s", i.Owner.PID, why)}
+		}
+	}
+	if i.Role == hooks.Primary && i.Channel != (hooks.Process{}) {
+		if why := gone(i.Channel); why != "" {
+			return verdict{by: fmt.Sprintf("the reader[%d] of keepalived's FIFO %s; reload keepalived", i.Channel.PID, why)}
+		}
 	}
 	return verdict{role: i.Role, by: i.By(), token: i.Token}
 }
 
+// withoutAWord is what became of a keepalived that was killed.
+const withoutAWord = "is gone without a word"
+
+// goneNow asks the kernel, for a process that watches nobody.
+func goneNow(p hooks.Process) string {
+	if p.Gone() {
+		return withoutAWord
+	}
+	return ""
+}
+
 func (k *Keeper) wanted(instance string) verdict {
-	return wanted(k.intents, instance, func(p hooks.Process) bool { return k.owners[p] != nil && k.owners[p].dead })
+	return wanted(k.intents, instance, func(p hooks.Process) string {
+		if o := k.owners[p]; o != nil {
+			return o.gone
+		}
+		return ""
+	})
 }
 
 // decide compares what should be with what was ordered, gives orders, and tells

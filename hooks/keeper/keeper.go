@@ -91,7 +91,7 @@ func (w *wan) settled() bool { return w.state.epoch == w.ordered.epoch && w.stat
 
 // owner is a keepalived that asked for a role.
 type owner struct {
-	dead   bool
+	gone   string // what became of it, empty while it lives
 	cancel context.CancelFunc
 }
 

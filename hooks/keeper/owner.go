@@ -6,7 +6,35 @@ import (
 	"os"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/services"
 )
+
+// watchUnit calls stopping once the service manager is about to end the unit in
+// which keepalived runs. That is earlier than the stop hook, which may be missing
+// from the configuration or be killed, and much earlier than keepalived's end,
+// which takes a second from the first SIGTERM.
+func (k *Keeper) watchUnit(ctx context.Context, p hooks.Process, stopping func()) {
+	manager, ok := k.Services.(interface {
+		Watch(ctx context.Context, names []string) (<-chan string, error)
+	})
+	unit := p.Unit()
+	if !ok || unit == "" {
+		return
+	}
+	changes, err := manager.Watch(ctx, []string{unit})
+	if err != nil {
+		k.log.Warn("cannot watch keepalived's unit, watching its process alone", "unit", unit, "err", err)
+		return
+	}
+	go func() {
+		// Nothing may come for hours: look once before the first change.
+		for ok := true; ok; _, ok = <-changes {
+			if state, err := k.Services.State(ctx, unit); err == nil && state == services.Stopping {
+				stopping()
+			}
+		}
+	}()
+}
 
 // watchDeath calls dead once the process has ended, unless ctx ends first. The
 // kernel tells through a pidfd, so neither a SIGKILL nor another process with

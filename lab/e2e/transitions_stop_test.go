@@ -1,0 +1,284 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wanfail/wanfail/lab"
+)
+
+// silentWithin is the promise for the end of a master: no frame with the shared
+// MAC address later than this.
+const silentWithin = 100 * time.Millisecond
+
+// chatter makes the router a master that has reason to speak all the time, and
+// listens to it.
+func (w *world) chatter(r *lab.Router) *lab.Voice {
+	w.Helper()
+	w.startAlone(r)
+	v, err := r.Voice()
+	w.must(err)
+	w.Cleanup(func() { w.must(v.Close()) })
+	ping, err := w.l.Client.Start(w.ctx, "ping", "-q", "-i", "0.002", lab.InternetAddr.String())
+	w.must(err)
+	w.Cleanup(func() { ping.Stop(time.Second) })
+	w.eventually("traffic", func() (bool, error) {
+		n, _, _ := v.Heard()
+		return n > 20, nil
+	})
+	return v
+}
+
+// startAlone makes a router the only one with keepalived, hence master.
+func (w *world) startAlone(r *lab.Router) {
+	w.Helper()
+	w.must(r.StartKeepalived(w.ctx))
+	w.isPrimary(r)
+}
+
+// quiet checks that nothing was said later than limit after since.
+func (w *world) quiet(r *lab.Router, v *lab.Voice, since time.Time, limit time.Duration) {
+	w.Helper()
+	w.becomesBackup(r)
+	last := v.SilentSince()
+	if late := last.Sub(since); late > limit {
+		_, _, f := v.Heard()
+		w.Errorf("%s spoke until %v after: %s", r.Name, late, f)
+	} else {
+		w.Logf("%s was silent after %v", r.Name, late.Round(100*time.Microsecond))
+	}
+}
+
+// becomesBackup is isBackup where no hook waited for the end of it.
+func (w *world) becomesBackup(r *lab.Router) {
+	w.Helper()
+	w.eventually(r.Name+" says that its services are stopped", func() (bool, error) {
+		s, err := r.Status(w.ctx)
+		running := s.Role != "backup"
+		for _, service := range s.Services {
+			running = running || service.Running
+		}
+		return !running, err
+	})
+	w.isBackup(r)
+}
+
+// keepalivedConf changes the configuration before keepalived starts.
+func (w *world) keepalivedConf(r *lab.Router, change func(string) string) {
+	w.Helper()
+	const path = "/etc/keepalived/keepalived.conf"
+	text, err := r.ReadFile(path)
+	w.must(err)
+	changed := change(text)
+	if changed == text {
+		w.Fatalf("keepalived.conf is not as expected:\n%s", text)
+	}
+	w.must(r.WriteFile(path, changed, 0o644))
+}
+
+// hookStart is when keepalived called the hook.
+func (w *world) hookStart(r *lab.Router, since time.Time, role string) time.Time {
+	w.Helper()
+	e, err := w.tl.Wait(w.ctx, since, lab.Is(r.Name, lab.KindHook, role))
+	w.must(err)
+	return e.At
+}
+
+// TestStopIsSilent: the administrator stops keepalived.
+func TestStopIsSilent(t *testing.T) {
+	for _, backend := range []lab.Backend{lab.Systemd, lab.Init} {
+		t.Run(string(backend), func(t *testing.T) {
+			w := build(t, 40*time.Second, lab.Options{Backend: backend})
+			r := w.l.Router(0)
+			v := w.chatter(r)
+			since := time.Now()
+			w.must(r.StopKeepalived(w.ctx))
+			w.quiet(r, v, w.hookStart(r, since, "stop"), silentWithin)
+		})
+	}
+}
+
+// TestStopHookIsKilled: the stop hook dies at any point, or is none of ours at
+// all. Then keepalived's end says the rest.
+func TestStopHookIsKilled(t *testing.T) {
+	w := build(t, 90*time.Second, lab.Options{})
+	r := w.l.Router(0)
+	w.must(r.WriteFile("/usr/local/sbin/short-life", "#!/bin/sh\n/usr/sbin/wanfail stop &\nsleep \"$1\"\nkill -9 $!\n", 0o755))
+	original, err := r.ReadFile("/etc/keepalived/keepalived.conf")
+	w.must(err)
+	for i, life := range []string{"0", "0.002", "0.005", "0.01", "0.02", "0.04"} {
+		t.Run(life, func(t *testing.T) {
+			w := &world{T: t, l: w.l, tl: w.tl, ctx: w.ctx}
+			w.must(r.WriteFile("/etc/keepalived/keepalived.conf",
+				strings.Replace(original, `notify_stop "/usr/sbin/wanfail stop"`, fmt.Sprintf("notify_stop \"/usr/local/sbin/short-life %s\"", life), 1), 0o644))
+			if i > 0 {
+				w.run(r, "systemctl", "reset-failed", "keepalived") // so many starts in a row are suspicious
+			}
+			v := w.chatter(r)
+			stopped := time.Now()
+			w.must(r.StopKeepalived(w.ctx))
+			// The hook starts later than the command: the limit is the stricter for it.
+			w.quiet(r, v, stopped, silentWithin+stopLatency)
+		})
+	}
+}
+
+// stopLatency is what systemd and keepalived need from the command until the
+// stop hook runs.
+const stopLatency = 100 * time.Millisecond
+
+// TestKeepalivedDies without a word, by SIGKILL to all of its processes.
+func TestKeepalivedDies(t *testing.T) {
+	for _, who := range []string{"all", "main"} {
+		t.Run(who, func(t *testing.T) {
+			w := build(t, 40*time.Second, lab.Options{})
+			r := w.l.Router(0)
+			v := w.chatter(r)
+			pid := w.out(r, "systemctl", "show", "--property=MainPID", "--value", "keepalived")
+			since := time.Now()
+			if who == "all" {
+				w.run(r, "systemctl", "kill", "--signal=KILL", "keepalived")
+			} else {
+				w.run(r, "kill", "-9", pid)
+			}
+			w.quiet(r, v, since, silentWithin)
+		})
+	}
+}
+
+func (w *world) out(r *lab.Router, name string, arg ...string) string {
+	w.Helper()
+	out, err := r.Run(w.ctx, name, arg...)
+	w.must(err)
+	return strings.TrimSpace(out)
+}
+
+// TestReload: the WAN of an unchanged master is not touched, no packet of DHCP is
+// sent, and no service restarted.
+func TestReload(t *testing.T) {
+	w := build(t, 40*time.Second, lab.Options{})
+	r := w.l.Router(0)
+	w.startAlone(r)
+	pids := w.servicePIDs(r)
+	since := time.Now()
+	w.keepalivedConf(r, func(s string) string { return strings.Replace(s, "router_id ar0", "router_id other", 1) })
+	w.run(r, "systemctl", "reload", "keepalived")
+	w.eventually("keepalived has reloaded", func() (bool, error) {
+		out, err := r.Run(w.ctx, "journalctl", "--no-pager", "-u", "keepalived")
+		return strings.Contains(out, "Reload"), err
+	})
+	time.Sleep(time.Second) // nothing is to happen, for which there is no event
+	for _, e := range w.tl.Events(since) {
+		if e.Node == r.Name && (e.Kind == lab.KindLink || e.Kind == lab.KindAddr || e.Kind == lab.KindRoute || e.Kind == lab.KindDHCP || e.Kind == lab.KindService) {
+			t.Errorf("a reload did this: %s", e)
+		}
+	}
+	if now := w.servicePIDs(r); now != pids {
+		t.Errorf("services were %s and are %s", pids, now)
+	}
+	w.isPrimary(r)
+	// The dead man's switch still hangs on the process that reloaded.
+	w.run(r, "systemctl", "kill", "--signal=KILL", "keepalived")
+	w.becomesBackup(r)
+}
+
+// TestRestart of keepalived ends where it began.
+func TestRestart(t *testing.T) {
+	w := build(t, 40*time.Second, lab.Options{})
+	r := w.l.Router(0)
+	w.startAlone(r)
+	for range 3 {
+		w.run(r, "systemctl", "restart", "keepalived")
+		w.eventually("master again", func() (bool, error) { return r.HoldsVIP() })
+		w.isPrimary(r)
+	}
+	w.noRelease()
+}
+
+// TestServicesAtBoot: services that are enabled, and start only after the first
+// backup hook, are stopped again. The other router stays master.
+func TestServicesAtBoot(t *testing.T) {
+	w := build(t, 60*time.Second, lab.Options{})
+	ar0, ar1 := w.l.Router(0), w.l.Router(1)
+	w.startAlone(ar1)
+	w.must(ar0.Crash())
+	w.must(ar0.WriteFile("/etc/systemd/system/late.service",
+		"[Unit]\nAfter=wanfail.service\n[Service]\nType=oneshot\nExecStart=/bin/sh -c 'sleep 2; systemctl start --no-block dnsmasq miniupnpd; touch /run/late'\n[Install]\nWantedBy=multi-user.target\n", 0o644))
+	w.must(ar0.Boot(w.ctx))
+	w.run(ar0, "systemctl", "start", "--no-block", "late.service", "dnsmasq", "miniupnpd")
+	since := time.Now()
+	_, err := w.tl.Wait(w.ctx, since, func(e lab.Event) bool {
+		return e.Node == ar0.Name && e.Kind == lab.KindService && e.Detail == "started" && e.At.After(since.Add(time.Second))
+	})
+	w.must(err)
+	w.isBackup(ar0)
+	w.isPrimary(ar1)
+	if n := len(w.tl.Events(since)); n == 0 {
+		t.Error("no service was ever started: this test shows nothing")
+	}
+}
+
+// TestFIFO drives a router through keepalived's FIFO instead of hooks.
+func TestFIFO(t *testing.T) {
+	w := build(t, 60*time.Second, lab.Options{})
+	ar0, ar1 := w.l.Router(0), w.l.Router(1)
+	for _, r := range []*lab.Router{ar0, ar1} {
+		w.keepalivedConf(r, func(s string) string {
+			var kept []string
+			for _, line := range strings.Split(s, "\n") {
+				if !strings.Contains(line, "notify_") {
+					kept = append(kept, line)
+				}
+			}
+			return strings.Replace(strings.Join(kept, "\n"), "script_user root",
+				"script_user root\n    vrrp_notify_fifo /run/wanfail.fifo\n    vrrp_notify_fifo_script \"/usr/sbin/wanfail fifo\"", 1)
+		})
+	}
+	v := w.chatter(ar0)
+	w.must(ar1.StartKeepalived(w.ctx))
+	w.isBackup(ar1)
+	since := time.Now()
+	w.must(ar0.StopKeepalived(w.ctx))
+	w.isPrimary(ar1)
+	w.quiet(ar0, v, since, silentWithin+stopLatency)
+
+	// A reload replaces the reader and leaves the WAN alone.
+	reloaded := time.Now()
+	reader := w.out(ar1, "pidof", "wanfail")
+	w.run(ar1, "systemctl", "reload", "keepalived")
+	w.eventually("keepalived has reloaded", func() (bool, error) {
+		out, err := ar1.Run(w.ctx, "journalctl", "--no-pager", "-u", "keepalived")
+		return strings.Contains(out, "Reload"), err
+	})
+	time.Sleep(1500 * time.Millisecond) // for what should not happen
+	if e, touched := w.tl.First(reloaded, func(e lab.Event) bool { return e.Node == ar1.Name && e.Kind == lab.KindLink }); touched {
+		t.Errorf("a reload did this: %s", e)
+	}
+	if now := w.out(ar1, "pidof", "wanfail"); now != reader {
+		t.Logf("the reader was %s and is %s", reader, now)
+	}
+	w.isPrimary(ar1)
+
+	w.must(ar0.StartKeepalived(w.ctx))
+	w.isPrimary(ar0)
+	w.becomesBackup(ar1)
+
+	// And keepalived's death is still a word.
+	w.run(ar0, "systemctl", "kill", "--signal=KILL", "keepalived")
+	w.becomesBackup(ar0)
+	w.isPrimary(ar1)
+
+	// The reader dies, and keepalived starts no other: from now on nobody would
+	// hear that another router has become master.
+	v1, err := ar1.Voice()
+	w.must(err)
+	since = time.Now()
+	w.run(ar1, "pkill", "-KILL", "-f", "wanfail fifo")
+	w.quiet(ar1, v1, since, time.Second+silentWithin)
+	w.must(v1.Close())
+	w.run(ar1, "systemctl", "reload", "keepalived")
+	w.isPrimary(ar1)
+	w.noRelease()
+}
