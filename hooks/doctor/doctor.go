@@ -1,0 +1,78 @@
+// Package doctor finds what will go wrong with a pair of routers before it does.
+// Facts are gathered in one place and judged in another: each finding is a pure
+// function of them.
+package doctor
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Severity is how bad a finding is.
+type Severity string
+
+// The severities, which are also exit codes 1 and 2.
+const (
+	Warning Severity = "warning" // it will hurt somebody on some day
+	Error   Severity = "error"   // a failover will not work, or not be safe
+)
+
+// Finding is one thing that is not as it should be.
+type Finding struct {
+	ID       string   `json:"id"` // stable
+	Severity Severity `json:"severity"`
+	Found    string   `json:"found"`
+	Why      string   `json:"why"`
+	Fix      string   `json:"fix"`
+}
+
+// Schema is the version of Diagnosis' form.
+const Schema = 1
+
+// Diagnosis is all that doctor says; the other router's compares with it.
+type Diagnosis struct {
+	Schema   int       `json:"schema"`
+	Identity Identity  `json:"identity"`
+	Findings []Finding `json:"findings"` // errors first
+}
+
+// Code is the exit code.
+func (d Diagnosis) Code() int {
+	code := 0
+	for _, f := range d.Findings {
+		if f.Severity == Error {
+			return 2
+		}
+		code = 1
+	}
+	return code
+}
+
+// rule is one function that finds.
+type rule func(Facts) []Finding
+
+// Examine judges the facts.
+func Examine(f Facts) Diagnosis {
+	d := Diagnosis{Schema: Schema, Identity: f.identity(), Findings: []Finding{}}
+	for _, r := range [...]rule{
+		configuration, keeperRuns, keepalivedThere, missingHooks, refusedHooks, severalHooks, fastAdverts,
+		enabledServices, networkManager, networkd, netifd, ifupdown,
+		parents, macAddress,
+		reversePath, forwarding, liberalTCP, conntrackdThere, conntrackdFilter, firewall,
+		syncHook, dnsmasqForce, clock,
+	} {
+		d.Findings = append(d.Findings, r(f)...)
+	}
+	return d.sorted()
+}
+
+func (d Diagnosis) sorted() Diagnosis {
+	slices.SortStableFunc(d.Findings, func(a, b Finding) int { return cmp.Compare(a.Severity, b.Severity) })
+	return d
+}
+
+// With adds findings of another source.
+func (d Diagnosis) With(more []Finding) Diagnosis {
+	d.Findings = append(slices.Clone(d.Findings), more...)
+	return d.sorted()
+}

@@ -1,0 +1,364 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/netif"
+)
+
+// host is a computer in a directory.
+type host struct {
+	t       *testing.T
+	sys     System
+	facts   Facts // what netlink and the keeper say
+	outputs map[string]string
+	config  string
+}
+
+// debian is a router as docs/debian.md makes one.
+func debian(t *testing.T) *host {
+	t.Helper()
+	h := &host{t: t, outputs: map[string]string{"nft": "table inet nat {\n\t\toifname \"wan\" masquerade\n}"}}
+	h.sys = System{Root: t.TempDir(), Now: func() time.Time { return time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC) }, Run: h.run}
+	h.facts = Facts{
+		Version: "1.0", Parents: map[string]netif.Observed{"wan": {ParentExists: true, ParentMAC: "52:54:00:00:00:01"}},
+		Addresses: map[string][]netip.Prefix{"eth1": {netip.MustParsePrefix("192.168.10.2/24"), netip.MustParsePrefix("fe80::1/64")}},
+	}
+	h.config = "config wan wan\n option parent eth2\n option macaddr 02:68:71:2e:62:67\n"
+	h.write("/etc/keepalived/keepalived.conf", example(t, "keepalived/keepalived-fast.conf"))
+	h.write("/etc/conntrackd/conntrackd.conf", example(t, "conntrackd/conntrackd-lan.conf"))
+	h.write("/etc/systemd/network/10-wanfail.network", "[Match]\nName=wan\n\n[Link]\nUnmanaged=yes\n")
+	h.write("/etc/systemd/network/50-lan.network", "[Match]\nName=eth* w*\n\n[Network]\nDHCP=yes\n")
+	h.write("/run/systemd/netif/leases", "")
+	h.write("/run/systemd/system/x", "")
+	h.write("/usr/sbin/conntrackd", "\x7fELF")
+	h.program("/usr/sbin/wanfail")
+	h.write("/proc/sys/net/ipv4/ip_forward", "1\n")
+	h.write("/proc/sys/net/ipv4/conf/all/rp_filter", "0\n")
+	h.write("/proc/sys/net/ipv4/conf/default/rp_filter", "2\n")
+	h.write("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", "1\n")
+	h.write("/proc/sys/kernel/random/boot_id", "4b1d\n")
+	h.write("/etc/network/interfaces", "auto lo\niface lo inet loopback\niface eth2 inet manual\n")
+	return h
+}
+
+// openWrt is a router as docs/openwrt.md makes one.
+func openWrt(t *testing.T) *host {
+	t.Helper()
+	h := debian(t)
+	h.remove("/etc/keepalived/keepalived.conf")
+	h.remove("/run/systemd")
+	h.write("/etc/openwrt_release", "DISTRIB_ID='OpenWrt'\n")
+	h.write("/etc/hotplug.d/keepalived/50-wanfail", "#!/bin/sh\n")
+	h.program("/bin/busybox")
+	call := func(e string) string {
+		return "notify_" + e + ` "/bin/busybox env -i ACTION=NOTIFY_` + strings.ToUpper(e) + ` TYPE=INSTANCE NAME=VI_1 /sbin/hotplug-call keepalived"` + "\n"
+	}
+	h.write("/tmp/keepalived.conf", "global_defs {\nenable_script_security\n}\nvrrp_instance VI_1 {\ninterface br-lan\nvirtual_router_id 51\npriority 200\n"+
+		call("master")+call("backup")+call("fault")+call("stop")+"}\n")
+	h.write("/etc/config/firewall", "config zone\n\toption name 'wan'\n\tlist network 'wan'\n\tlist network 'wan6'\n")
+	h.write("/etc/config/network", "config interface 'wan'\n\toption proto 'wanfail'\nconfig interface 'wport'\n\toption device 'eth2'\n\toption proto 'none'\n")
+	h.write("/etc/config/dhcp", "config dhcp 'lan'\n\toption interface 'lan'\n\toption force '1'\nconfig dhcp 'wan'\n\toption interface 'wan'\n\toption ignore '1'\n")
+	return h
+}
+
+func example(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("../../packaging", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (h *host) run(_ context.Context, name string, _ ...string) ([]byte, error) {
+	out, ok := h.outputs[name]
+	if !ok {
+		return nil, errors.New("not installed")
+	}
+	return []byte(out), nil
+}
+
+func (h *host) write(name, text string) {
+	h.t.Helper()
+	path := filepath.Join(h.sys.Root, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *host) program(name string) {
+	h.write(name, "\x7fELF")
+	h.chmod(name, 0o755)
+	h.chmod("/", 0o755)
+}
+
+func (h *host) chmod(name string, mode os.FileMode) {
+	if err := os.Chmod(filepath.Join(h.sys.Root, name), mode); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *host) remove(name string) {
+	if err := os.RemoveAll(filepath.Join(h.sys.Root, name)); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// edit replaces text in a file, which must be there.
+func (h *host) edit(name, from, to string) {
+	h.t.Helper()
+	text := h.sys.text(name)
+	if !strings.Contains(text, from) {
+		h.t.Fatalf("%s has no %q", name, from)
+	}
+	h.write(name, strings.ReplaceAll(text, from, to))
+}
+
+func (h *host) examine() Diagnosis {
+	h.t.Helper()
+	path := filepath.Join(h.t.TempDir(), "wanfail.conf")
+	if err := os.WriteFile(path, []byte(h.config), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+	f := h.facts
+	f.Config, f.ConfigErr = config.Load(path)
+	return Examine(h.sys.Gather(h.t.Context(), f))
+}
+
+func ids(d Diagnosis) (ids []string) {
+	for _, f := range d.Findings {
+		ids = append(ids, f.ID)
+	}
+	return ids
+}
+
+// A router that is set up as documented is clean.
+func TestClean(t *testing.T) {
+	for name, make := range map[string]func(*testing.T) *host{"debian": debian, "openwrt": openWrt} {
+		t.Run(name, func(t *testing.T) {
+			d := make(t).examine()
+			if len(d.Findings) > 0 || d.Code() != 0 {
+				t.Errorf("code %d, %+v", d.Code(), d.Findings)
+			}
+		})
+	}
+	for _, file := range []string{"keepalived.conf", "keepalived-fifo.conf", "keepalived-check.conf", "keepalived-drill.conf"} {
+		t.Run(file, func(t *testing.T) {
+			h := debian(t)
+			h.write("/etc/keepalived/keepalived.conf", example(t, "keepalived/"+file))
+			if d := h.examine(); len(d.Findings) > 0 {
+				t.Errorf("%+v", d.Findings)
+			}
+		})
+	}
+}
+
+const vrrp = "/etc/keepalived/keepalived.conf"
+
+// Each finding is provoked, alone, on a router that is clean without it.
+func TestFindings(t *testing.T) {
+	cases := map[string]struct {
+		on       func(*testing.T) *host
+		provoke  func(h *host)
+		want     []string
+		severity Severity
+	}{
+		"configuration":  {debian, func(h *host) { h.config = "config wan wan\n option colour red\n" }, []string{"configuration"}, Error},
+		"keeper":         {debian, func(h *host) { h.facts.Keeper = hooks.ErrNoKeeper }, []string{"keeper"}, Error},
+		"no keepalived":  {debian, func(h *host) { h.remove(vrrp) }, []string{"keepalived"}, Error},
+		"no instance":    {debian, func(h *host) { h.write(vrrp, "global_defs {\n}\n") }, []string{"keepalived"}, Error},
+		"no hooks":       {debian, func(h *host) { h.edit(vrrp, "notify_", "#notify_") }, []string{"notify"}, Error},
+		"no stop":        {debian, func(h *host) { h.edit(vrrp, "notify_stop", "#") }, []string{"notify-stop"}, Error},
+		"no fault":       {debian, func(h *host) { h.edit(vrrp, "notify_fault", "!") }, []string{"notify-fault"}, Error},
+		"no backup":      {debian, func(h *host) { h.edit(vrrp, "notify_backup", "!") }, []string{"notify-backup"}, Error},
+		"no master":      {debian, func(h *host) { h.edit(vrrp, "notify_master", "!") }, []string{"notify-master"}, Error},
+		"hook missing":   {debian, func(h *host) { h.remove("/usr/sbin/wanfail") }, []string{"hook-missing"}, Error},
+		"not executable": {debian, func(h *host) { h.chmod("/usr/sbin/wanfail", 0o644) }, []string{"hook-missing"}, Error},
+		"writable":       {debian, func(h *host) { h.chmod("/usr/sbin", 0o775) }, []string{"hook-writable"}, Error},
+		"writable, insecure": {debian, func(h *host) {
+			h.chmod("/usr/sbin", 0o775)
+			h.edit(vrrp, "enable_script_security", "")
+		}, []string{"hook-writable"}, Warning},
+		"owner": {debian, func(h *host) {
+			if err := os.Chown(filepath.Join(h.sys.Root, "/usr/sbin/wanfail"), 1, 1); err != nil {
+				h.t.Fatal(err)
+			}
+		}, []string{"hook-owner"}, Error},
+		"generic and four": {debian, func(h *host) {
+			h.edit(vrrp, "preempt_delay 30", "notify \"/usr/sbin/wanfail notify\"")
+		}, []string{"several-hooks"}, Warning},
+		"FIFO and four": {debian, func(h *host) {
+			h.edit(vrrp, "enable_script_security", "enable_script_security\nvrrp_notify_fifo_script \"/usr/sbin/wanfail fifo\"")
+		}, []string{"several-hooks"}, Warning},
+		"adverts": {debian, func(h *host) { h.edit(vrrp, "version 3", "") }, []string{"advert-version"}, Error},
+		"included": {debian, func(h *host) {
+			h.write("/etc/keepalived/conf.d/a.conf", strings.ReplaceAll(h.sys.text(vrrp), "notify_stop", "#"))
+			h.write(vrrp, "include conf.d/*.conf\n")
+		}, []string{"notify-stop"}, Error},
+		"enabled":          {debian, func(h *host) { h.write("/etc/systemd/system/multi-user.target.wants/dnsmasq.service", "") }, []string{"enabled-dnsmasq"}, Warning},
+		"enabled, OpenWrt": {openWrt, func(h *host) { h.write("/etc/rc.d/S19dnsmasq", "") }, []string{"enabled-dnsmasq"}, Warning},
+		"NetworkManager": {debian, func(h *host) {
+			h.write("/run/NetworkManager/x", "")
+			h.outputs["nmcli"] = "eth1:connected\neth2:connected\nwan:unmanaged\n"
+		}, []string{"networkmanager"}, Error},
+		"networkd":     {debian, func(h *host) { h.remove("/etc/systemd/network/10-wanfail.network") }, []string{"networkd"}, Error},
+		"netifd, WAN":  {openWrt, func(h *host) { h.edit("/etc/config/network", "'wanfail'", "'dhcp'") }, []string{"netifd"}, Error},
+		"netifd, port": {openWrt, func(h *host) { h.edit("/etc/config/network", "'none'", "'dhcp'") }, []string{"netifd"}, Error},
+		"ifupdown":     {debian, func(h *host) { h.edit("/etc/network/interfaces", "manual", "dhcp") }, []string{"ifupdown"}, Error},
+		"parent speaks": {debian, func(h *host) {
+			h.facts.Parents["wan"] = netif.Observed{ParentExists: true, Warnings: []string{"parent eth2 speaks IPv6 with its own MAC; sysctl -w net.ipv6.conf.eth2.disable_ipv6=1"}}
+		}, []string{"parent"}, Warning},
+		"no parent": {debian, func(h *host) {
+			h.facts.Parents["wan"] = netif.Observed{Warnings: []string{"parent eth2 does not exist"}}
+		}, []string{"parent"}, Error},
+		"kernel":          {debian, func(h *host) { h.facts.ParentErr = map[string]error{"wan": os.ErrPermission} }, []string{"kernel"}, Error},
+		"parent's MAC":    {debian, func(h *host) { h.config = strings.ReplaceAll(h.config, "02:68:71:2e:62:67", "52:54:00:00:00:01") }, []string{"mac-parent"}, Error},
+		"global MAC":      {debian, func(h *host) { h.config = strings.ReplaceAll(h.config, "02:68", "00:68") }, []string{"mac-global"}, Warning},
+		"rp_filter":       {debian, func(h *host) { h.write("/proc/sys/net/ipv4/conf/wan/rp_filter", "1\n") }, []string{"rp-filter"}, Warning},
+		"rp_filter to be": {debian, func(h *host) { h.write("/proc/sys/net/ipv4/conf/default/rp_filter", "1\n") }, []string{"rp-filter"}, Warning},
+		"forwarding":      {debian, func(h *host) { h.write("/proc/sys/net/ipv4/ip_forward", "0\n") }, []string{"forwarding"}, Error},
+		"liberal":         {debian, func(h *host) { h.write("/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal", "0\n") }, []string{"tcp-liberal"}, Warning},
+		"no conntrackd":   {debian, func(h *host) { h.remove("/usr/sbin/conntrackd") }, []string{"conntrackd"}, Warning},
+		"conntrackd wanted": {debian, func(h *host) {
+			h.remove("/etc/conntrackd/conntrackd.conf")
+			h.config += "config wanfail\n option conntrackd 1\n"
+		}, []string{"conntrackd"}, Error},
+		"conntrackd filter": {debian, func(h *host) { h.edit("/etc/conntrackd/conntrackd.conf", "IPv4_address 192.168.10.1\n", "") }, []string{"conntrackd-filter"}, Warning},
+		"own address": {debian, func(h *host) {
+			h.edit("/etc/conntrackd/conntrackd.conf", "            IPv4_address 192.168.10.2\n", "")
+		}, []string{"conntrackd-filter"}, Warning},
+		"no firewall":       {debian, func(h *host) { h.outputs = nil }, []string{"firewall"}, Error},
+		"rules for another": {debian, func(h *host) { h.outputs["nft"] = "table inet nat {\n oifname \"wan2\" masquerade }" }, []string{"firewall-wan"}, Error},
+		"no zone":           {openWrt, func(h *host) { h.edit("/etc/config/firewall", "'wan'", "'other'") }, []string{"firewall-wan"}, Error},
+		"sync hook": {openWrt, func(h *host) {
+			h.write("/etc/hotplug.d/keepalived/509-dnsmasq", "#!/bin/sh\n/etc/init.d/dnsmasq restart\n")
+		}, []string{"sync-hook"}, Warning},
+		"force":   {openWrt, func(h *host) { h.edit("/etc/config/dhcp", "option force '1'", "") }, []string{"dnsmasq-force"}, Warning},
+		"clock":   {debian, func(h *host) { h.sys.Now = func() time.Time { return time.Unix(0, 0) } }, []string{"clock"}, Warning},
+		"boot id": {debian, func(h *host) { h.remove("/proc/sys/kernel/random") }, []string{"boot-id"}, Error},
+	}
+	seen := map[string]bool{}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			h := c.on(t)
+			c.provoke(h)
+			d := h.examine()
+			got := ids(d)
+			if name == "configuration" { // without one most cannot be told
+				got = slices.DeleteFunc(got, func(id string) bool { return id != "configuration" })
+			}
+			if !reflect.DeepEqual(got, c.want) {
+				t.Fatalf("got %v, want %v: %+v", got, c.want, d.Findings)
+			}
+			f := d.Findings[0]
+			if f.Severity != c.severity || f.Found == "" || f.Why == "" || f.Fix == "" {
+				t.Errorf("got %+v, want severity %s and all texts", f, c.severity)
+			}
+			if code := d.Code(); code != map[Severity]int{Warning: 1, Error: 2}[c.severity] {
+				t.Errorf("exit code %d", code)
+			}
+			seen[f.ID] = true
+		})
+	}
+	t.Log(slices.Sorted(maps.Keys(seen)))
+}
+
+func TestCompare(t *testing.T) {
+	mine := debian(t).examine().Identity
+	// Through JSON, as it comes from the other router.
+	clone := func() (peer Identity) {
+		raw, err := json.Marshal(mine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(raw, &peer); err != nil {
+			t.Fatal(err)
+		}
+		peer.Instances[0].Priority = 100
+		return peer
+	}
+	if got := Compare(mine, clone()); len(got) > 0 {
+		t.Errorf("a pair as it should be: %+v", got)
+	}
+	for want, change := range map[string]func(p *Identity){
+		"peer-macaddr":           func(p *Identity) { p.WANs[0].MAC = "02:00:00:00:00:01" },
+		"peer-clientid":          func(p *Identity) { p.WANs[0].ClientID = "01ff" },
+		"peer-vendorclass":       func(p *Identity) { p.WANs[0].VendorClass = "x" },
+		"peer-userclass":         func(p *Identity) { p.WANs[0].UserClass = "x" },
+		"peer-hostname":          func(p *Identity) { p.WANs[0].Hostname = "ar1" },
+		"peer-version":           func(p *Identity) { p.Version = "0.9" },
+		"peer-wan":               func(p *Identity) { p.WANs = append(p.WANs, WAN{Name: "wan2"}) },
+		"peer-virtual-router-id": func(p *Identity) { p.Instances[0].RouterID = "52" },
+		"peer-priority":          func(p *Identity) { p.Instances[0].Priority = 200 },
+		"peer-advert-int":        func(p *Identity) { p.Instances[0].Advert = 1 },
+		"peer-virtual-ipaddress": func(p *Identity) { p.Instances[0].VIPs = []string{"192.168.10.9/24"} },
+		"peer-vrrp":              func(p *Identity) { p.Instances[0].Name = "VI_2" },
+	} {
+		peer := clone()
+		change(&peer)
+		got := Compare(mine, peer)
+		if len(got) != 1 || got[0].ID != want {
+			t.Errorf("%s: got %+v", want, got)
+		}
+	}
+	both, peer := mine, clone()
+	both.Role, peer.Role = hooks.Primary, hooks.Primary
+	if got := Compare(both, peer); len(got) != 1 || got[0].ID != "peer-role" {
+		t.Errorf("two primaries: %+v", got)
+	}
+	missing := clone()
+	missing.WANs = nil
+	if got := Compare(mine, missing); len(got) != 1 || got[0].ID != "peer-wan" {
+		t.Errorf("no WAN there: %+v", got)
+	}
+}
+
+func TestSplitKeepalived(t *testing.T) {
+	for line, want := range map[string][]string{
+		`  notify_stop "/usr/sbin/wanfail backup" # always`: {"notify_stop", "/usr/sbin/wanfail backup"},
+		`vrrp_instance VI_1 {`:                              {"vrrp_instance", "VI_1", "{"},
+		`virtual_ipaddress {192.0.2.1/24}`:                  {"virtual_ipaddress", "{", "192.0.2.1/24", "}"},
+		`! comment`:                                         nil, `a!b "" c`: {"a!b", "", "c"}, ``: nil,
+	} {
+		if got := splitKeepalived(line); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: got %q, want %q", line, got, want)
+		}
+	}
+}
+
+// Whatever the files hold: no panic, no endless loop.
+func FuzzKeepalived(f *testing.F) {
+	for _, name := range []string{"keepalived.conf", "keepalived-fifo.conf"} {
+		b, err := os.ReadFile(filepath.Join("../../packaging/keepalived", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Add([]byte("include *\n{ } } a { b\n{\nvrrp_instance {"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		root := t.TempDir()
+		if err := os.WriteFile(filepath.Join(root, "k.conf"), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s := System{Root: root}
+		k, err := s.keepalived("/k.conf")
+		if err == nil {
+			Examine(Facts{Keepalived: k})
+		}
+	})
+}

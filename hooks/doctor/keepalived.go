@@ -1,0 +1,269 @@
+package doctor
+
+import (
+	"bufio"
+	"bytes"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+)
+
+// block is a line of keepalived.conf(5) and, where it ends in a brace, the lines
+// inside.
+type block struct {
+	words []string
+	file  string
+	line  int
+	inner []*block
+}
+
+func (b *block) word(i int) string {
+	if i < len(b.words) {
+		return b.words[i]
+	}
+	return ""
+}
+
+// all returns the inner lines with one of the given keywords.
+func (b *block) all(keywords ...string) (found []*block) {
+	for _, in := range b.inner {
+		for _, k := range keywords {
+			if in.word(0) == k {
+				found = append(found, in)
+			}
+		}
+	}
+	return found
+}
+
+// value is the first argument of a keyword, and whether it is there.
+func (b *block) value(keyword string) (string, bool) {
+	lines := b.all(keyword)
+	if len(lines) == 0 {
+		return "", false
+	}
+	return lines[len(lines)-1].word(1), true
+}
+
+// maxDepth bounds includes that include each other, and blocks.
+const maxDepth = 16
+
+// parseKeepalived reads a configuration with what it includes. It is lenient:
+// keepalived itself judges the syntax (keepalived -t), here only what can be
+// understood matters.
+func (s System) parseKeepalived(file string) (*block, error) {
+	root := &block{file: file}
+	return root, s.parseInto(&[]*block{root}, file, 0)
+}
+
+func (s System) parseInto(open *[]*block, file string, depth int) error {
+	text, err := s.read(file)
+	if err != nil || depth > maxDepth {
+		return err
+	}
+	scan := bufio.NewScanner(bytes.NewReader(text))
+	for line := 1; scan.Scan(); line++ {
+		var words []string
+		flush := func() {
+			if len(words) > 0 {
+				last := (*open)[len(*open)-1]
+				last.inner = append(last.inner, &block{words: words, file: file, line: line})
+				words = nil
+			}
+		}
+		for _, w := range splitKeepalived(scan.Text()) {
+			switch w {
+			case "{":
+				last := (*open)[len(*open)-1]
+				if len(words) > 0 || len(last.inner) == 0 { // else the name stands on the line before
+					last.inner = append(last.inner, &block{words: words, file: file, line: line})
+				}
+				words = nil
+				if len(*open) < maxDepth {
+					*open = append(*open, last.inner[len(last.inner)-1])
+				}
+			case "}":
+				flush()
+				if len(*open) > 1 {
+					*open = (*open)[:len(*open)-1]
+				}
+			default:
+				words = append(words, w)
+			}
+		}
+		if len(words) == 2 && strings.HasPrefix(words[0], "include") {
+			for _, f := range s.glob(filepath.Join(filepath.Dir(file), words[1]), words[1]) {
+				if err := s.parseInto(open, f, depth+1); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		flush()
+	}
+	return scan.Err()
+}
+
+// splitKeepalived splits a line into words, braces and quoted strings.
+func splitKeepalived(line string) (words []string) {
+	var word strings.Builder
+	quoted, some := false, false
+	end := func() {
+		if some {
+			words = append(words, word.String())
+		}
+		word.Reset()
+		some = false
+	}
+	for _, r := range line {
+		switch {
+		case r == '"':
+			quoted, some = !quoted, true
+		case quoted:
+			word.WriteRune(r)
+		case r == '#' || r == '!' && !some:
+			end()
+			return words
+		case r == ' ' || r == '\t' || r == '\r':
+			end()
+		case r == '{' || r == '}':
+			end()
+			words = append(words, string(r))
+		default:
+			word.WriteRune(r)
+			some = true
+		}
+	}
+	end()
+	return words
+}
+
+// Hook is a script that keepalived starts on a change.
+type Hook struct {
+	Event string // notify, notify_master, ..., vrrp_notify_fifo_script
+	Path  string // of the program
+	Where string // file:line
+	// Ours tells that it reaches wanfail.
+	Ours bool
+	// Parts are the components of Path, / first, as they are on disk; the last
+	// one that is not there ends the list.
+	Parts []Part
+}
+
+// Part is one component of a path.
+type Part struct {
+	Path string
+	UID  uint32
+	Mode uint32 // permission bits
+}
+
+// Instance is a vrrp_instance or, with Group, a vrrp_sync_group.
+type Instance struct {
+	Name      string   `json:"name"`
+	Group     bool     `json:"group,omitempty"`
+	Interface string   `json:"interface,omitempty"`
+	RouterID  string   `json:"virtual_router_id,omitempty"`
+	Priority  int      `json:"priority"`
+	Advert    float64  `json:"advert_seconds"`
+	Version   int      `json:"vrrp_version"`
+	VIPs      []string `json:"virtual_addresses,omitempty"`
+	NoPreempt bool     `json:"nopreempt,omitempty"`
+	Delay     float64  `json:"preempt_delay_seconds,omitempty"`
+	Files     []string `json:"-"` // track_file names
+	Where     string   `json:"-"`
+	Hooks     []Hook   `json:"-"`
+}
+
+// Keepalived is what matters here of its configuration.
+type Keepalived struct {
+	File      string
+	Security  bool // enable_script_security
+	FIFO      []Hook
+	Instances []Instance
+	// TrackFiles are the paths of vrrp_track_file blocks, by name.
+	TrackFiles map[string]string
+}
+
+var hookWords = []string{"notify", "notify_master", "notify_backup", "notify_fault", "notify_stop"}
+
+func (s System) keepalived(file string) (*Keepalived, error) {
+	root, err := s.parseKeepalived(file)
+	if err != nil {
+		return nil, err
+	}
+	k := &Keepalived{File: file, TrackFiles: map[string]string{}}
+	version := 2
+	for _, g := range root.all("global_defs") {
+		_, on := g.value("enable_script_security")
+		k.Security = k.Security || on
+		if v, ok := g.value("vrrp_version"); ok {
+			version, _ = strconv.Atoi(v)
+		}
+		for _, h := range g.all("vrrp_notify_fifo_script", "notify_fifo_script") {
+			k.FIFO = append(k.FIFO, s.hook(h))
+		}
+	}
+	for _, t := range root.all("track_file", "vrrp_track_file") {
+		path, _ := t.value("file")
+		k.TrackFiles[t.word(1)] = path
+	}
+	for _, b := range root.all("vrrp_instance", "vrrp_sync_group") {
+		k.Instances = append(k.Instances, s.instance(b, version))
+	}
+	sort.SliceStable(k.Instances, func(i, j int) bool { return k.Instances[i].Name < k.Instances[j].Name })
+	return k, nil
+}
+
+func (s System) instance(b *block, version int) Instance {
+	i := Instance{
+		Name: b.word(1), Group: b.word(0) == "vrrp_sync_group", Where: where(b),
+		Priority: 100, Advert: 1, Version: version,
+	}
+	i.Interface, _ = b.value("interface")
+	i.RouterID, _ = b.value("virtual_router_id")
+	_, i.NoPreempt = b.value("nopreempt")
+	for keyword, set := range map[string]func(string){
+		"priority":      func(v string) { i.Priority, _ = strconv.Atoi(v) },
+		"advert_int":    func(v string) { i.Advert, _ = strconv.ParseFloat(v, 64) },
+		"version":       func(v string) { i.Version, _ = strconv.Atoi(v) },
+		"preempt_delay": func(v string) { i.Delay, _ = strconv.ParseFloat(v, 64) },
+	} {
+		if v, ok := b.value(keyword); ok {
+			set(v)
+		}
+	}
+	for _, v := range b.all("virtual_ipaddress") {
+		for _, a := range v.inner {
+			i.VIPs = append(i.VIPs, a.word(0))
+		}
+	}
+	for _, t := range b.all("track_file") {
+		for _, f := range t.inner {
+			i.Files = append(i.Files, f.word(0))
+		}
+	}
+	for _, h := range b.all(hookWords...) {
+		i.Hooks = append(i.Hooks, s.hook(h))
+	}
+	return i
+}
+
+func (s System) hook(b *block) Hook {
+	h := Hook{Event: b.word(0), Where: where(b)}
+	command := strings.Fields(b.word(1))
+	if len(command) == 0 {
+		return h
+	}
+	h.Path = command[0]
+	switch {
+	case strings.Contains(b.word(1), "hotplug-call keepalived"): // OpenWrt
+		h.Ours = s.exists("/etc/hotplug.d/keepalived/50-wanfail")
+	default:
+		h.Ours = strings.Contains(b.word(1), "wanfail") || s.mentions(h.Path, "wanfail")
+	}
+	h.Parts = s.parts(h.Path)
+	return h
+}
+
+func where(b *block) string { return b.file + ":" + strconv.Itoa(b.line) }

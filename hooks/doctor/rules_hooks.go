@@ -1,0 +1,209 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"slices"
+	"strings"
+)
+
+func one(id string, s Severity, found, why, fix string) []Finding {
+	return []Finding{{ID: id, Severity: s, Found: found, Why: why, Fix: fix}}
+}
+
+func configuration(f Facts) []Finding {
+	if f.ConfigErr == nil {
+		return nil
+	}
+	return one("configuration", Error, f.ConfigErr.Error(), "no keeper starts with it", "correct the file at the line that is named")
+}
+
+func keeperRuns(f Facts) []Finding {
+	if f.Keeper == nil || f.ConfigErr != nil {
+		return nil
+	}
+	return one("keeper", Error, "keeper: "+f.Keeper.Error(),
+		"the first hook has to start one, and nobody renews the lease until then",
+		"start and enable the service: systemctl enable --now wanfail, or service wanfail enable; service wanfail start")
+}
+
+func keepalivedThere(f Facts) []Finding {
+	switch {
+	case f.Keepalived != nil && f.KeepalivedErr == nil && len(f.Keepalived.Instances) == 0:
+		return one("keepalived", Error, f.Keepalived.File+" has no vrrp_instance", "nobody decides who is primary", "begin with packaging/keepalived/keepalived.conf")
+	case f.KeepalivedErr == nil:
+		return nil
+	case errors.Is(f.KeepalivedErr, fs.ErrNotExist):
+		return one("keepalived", Error, "there is no keepalived.conf", "nobody decides who is primary", "install keepalived, and begin with packaging/keepalived/keepalived.conf")
+	}
+	return one("keepalived", Error, "keepalived.conf: "+f.KeepalivedErr.Error(), "its hooks could not be looked at", "run doctor as root; check the file with: keepalived -t")
+}
+
+// ours are the hooks of i that reach wanfail, by event.
+func ours(i Instance) map[string]Hook {
+	found := map[string]Hook{}
+	for _, h := range i.Hooks {
+		if h.Ours {
+			found[h.Event] = h
+		}
+	}
+	return found
+}
+
+// fifo is the FIFO script that reaches wanfail, if there is one.
+func (k *Keepalived) fifo() *Hook {
+	for _, h := range k.FIFO {
+		if h.Ours {
+			return &h
+		}
+	}
+	return nil
+}
+
+// what happens without a hook.
+var without = map[string]string{
+	"notify_master": "this router never takes the WAN over",
+	"notify_backup": "this router keeps the WAN when a better one takes over: one MAC address in two places, and no session survives",
+	"notify_fault":  "when a tracked interface or script fails, this router keeps the WAN while the peer raises it too: one MAC address in two places, and no session survives",
+	"notify_stop":   "each `systemctl stop keepalived` leaves the WAN up on both routers: one MAC address in two places, and no session survives",
+}
+
+func missingHooks(f Facts) (all []Finding) {
+	if f.Keepalived == nil || f.Keepalived.fifo() != nil {
+		return nil
+	}
+	any := slices.ContainsFunc(f.Keepalived.Instances, func(i Instance) bool { return len(ours(i)) > 0 })
+	if !any && len(f.Keepalived.Instances) > 0 {
+		return one("notify", Error, "nothing in "+f.Keepalived.File+" calls wanfail", "nobody tells wanfail who is master",
+			`add to the vrrp_instance: notify_master "/usr/sbin/wanfail primary", and notify_backup, notify_fault and notify_stop "/usr/sbin/wanfail backup"`)
+	}
+	for _, i := range f.Keepalived.Instances {
+		have := ours(i)
+		if _, generic := have["notify"]; generic || len(have) == 0 {
+			continue
+		}
+		for _, event := range hookWords[1:] {
+			_, there := have[event]
+			if there || i.Group && event == "notify_stop" && f.stops() {
+				continue
+			}
+			role := "backup"
+			if event == "notify_master" {
+				role = "primary"
+			}
+			all = append(all, one(strings.ReplaceAll(event, "_", "-"), Error, fmt.Sprintf("%s has no %s (%s)", i.title(), event, i.Where),
+				without[event], fmt.Sprintf(`add: %s "/usr/sbin/wanfail %s"`, event, role))...)
+		}
+	}
+	return all
+}
+
+func (i Instance) title() string {
+	if i.Group {
+		return "vrrp_sync_group " + i.Name
+	}
+	return "vrrp_instance " + i.Name
+}
+
+// stops reports whether an instance says so when it stops: groups cannot.
+func (f Facts) stops() bool {
+	return slices.ContainsFunc(f.Keepalived.Instances, func(i Instance) bool {
+		have := ours(i)
+		_, stop := have["notify_stop"]
+		_, generic := have["notify"]
+		return !i.Group && (stop || generic)
+	})
+}
+
+// refusedHooks looks at every component of a hook's path as keepalived's script
+// security does.
+func refusedHooks(f Facts) (all []Finding) {
+	if f.Keepalived == nil {
+		return nil
+	}
+	seen := map[string]bool{}
+	hooks := slices.Clone(f.Keepalived.FIFO)
+	for _, i := range f.Keepalived.Instances {
+		hooks = append(hooks, i.Hooks...)
+	}
+	for _, h := range hooks {
+		if !h.Ours && !strings.Contains(h.Path, "wanfail") || seen[h.Path] {
+			continue
+		}
+		seen[h.Path] = true
+		if bad := refused(h); bad.Found != "" {
+			bad.Why = "keepalived runs the hook as root, and whoever may write there becomes root"
+			if f.Keepalived.Security {
+				bad.Severity, bad.Why = Error, "enable_script_security disables the hook, with no more than a line in the log"
+			}
+			if bad.ID == "hook-missing" {
+				bad.Severity, bad.Why = Error, "keepalived disables the hook, with no more than a line in the log"
+			}
+			all = append(all, bad)
+		}
+	}
+	return all
+}
+
+func refused(h Hook) Finding {
+	depth := strings.Count(strings.TrimSuffix(h.Path, "/"), "/") + 1
+	if len(h.Parts) < depth || depth == 1 {
+		return Finding{ID: "hook-missing", Found: fmt.Sprintf("%s of %s does not exist (%s)", h.Path, h.Event, h.Where), Fix: "install wanfail there, or correct the path"}
+	}
+	for _, p := range h.Parts {
+		switch {
+		case p.UID != 0:
+			return Finding{ID: "hook-owner", Severity: Warning, Found: fmt.Sprintf("%s, on the way to hook %s, belongs to uid %d", p.Path, h.Path, p.UID), Fix: "chown root " + p.Path}
+		case p.Mode&0o022 != 0:
+			return Finding{ID: "hook-writable", Severity: Warning, Found: fmt.Sprintf("%s, on the way to hook %s, may be written by others (mode %04o)", p.Path, h.Path, p.Mode), Fix: "chmod go-w " + p.Path}
+		}
+	}
+	if last := h.Parts[len(h.Parts)-1]; last.Mode&0o111 == 0 {
+		return Finding{ID: "hook-missing", Found: last.Path + " is not executable", Fix: "chmod 755 " + last.Path}
+	}
+	return Finding{}
+}
+
+func severalHooks(f Facts) (all []Finding) {
+	if f.Keepalived == nil {
+		return nil
+	}
+	fifo := f.Keepalived.fifo()
+	for _, i := range f.Keepalived.Instances {
+		have := ours(i)
+		_, generic := have["notify"]
+		switch {
+		case fifo != nil && len(have) > 0:
+			all = append(all, one("several-hooks", Warning, fmt.Sprintf("%s has hooks beside the FIFO of %s", i.title(), fifo.Where),
+				"each change is told twice, on two channels that are not ordered among each other; the later word wins", "keep one of them: the FIFO")...)
+		case generic && len(have) > 1:
+			all = append(all, one("several-hooks", Warning, fmt.Sprintf("%s has notify and notify_*, both for wanfail (%s)", i.title(), i.Where),
+				"each change starts two processes that say the same", "keep the four notify_* or the one notify")...)
+		}
+	}
+	return all
+}
+
+func fastAdverts(f Facts) (all []Finding) {
+	if f.Keepalived == nil {
+		return nil
+	}
+	for _, i := range f.Keepalived.Instances {
+		if !i.Group && i.Version != 3 && i.Advert != math.Trunc(i.Advert) {
+			all = append(all, one("advert-version", Error, fmt.Sprintf("%s has advert_int %g in VRRP version %d (%s)", i.title(), i.Advert, i.Version, i.Where),
+				"version 2 counts in whole seconds: keepalived rounds, and detection takes 3 s instead of a third of one", "add `version 3` to the instance, on both routers")...)
+		}
+	}
+	return all
+}
+
+func syncHook(f Facts) []Finding {
+	if len(f.SyncHooks) == 0 {
+		return nil
+	}
+	return one("sync-hook", Warning, "other scripts drive wanfail's services on each VRRP change: "+strings.Join(f.SyncHooks, ", "),
+		"they start and stop at the same time as wanfail, in another order, and on a backup they win for a second or two",
+		"remove the script, or take the service out of wanfail's list: uci add_list wanfail.globals.service=...")
+}
