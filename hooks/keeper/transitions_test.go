@@ -1,0 +1,558 @@
+package keeper_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/keeper"
+)
+
+// fakeReplica is a conntrackd that takes its time.
+type fakeReplica struct {
+	commit chan struct{} // a commit ends when something is received; nil: at once
+	deaf   bool          // it does not even end when it is told to
+	calls  atomic.Int64
+	yields atomic.Int64
+}
+
+func (f *fakeReplica) Commit(ctx context.Context) error {
+	f.calls.Add(1)
+	if f.commit == nil {
+		return nil
+	}
+	if f.deaf {
+		<-f.commit
+		return nil
+	}
+	select {
+	case <-f.commit:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+func (f *fakeReplica) Resume(context.Context) error { return nil }
+func (f *fakeReplica) Yield(context.Context) error  { f.yields.Add(1); return nil }
+
+func (w *world) muted() bool {
+	o, err := w.network.Observe(w.t.Context(), w.link())
+	return err == nil && o.Muted
+}
+
+// A router that is told backup and primary again while its link still lingers
+// keeps the link and the address: with the address the kernel would drop the
+// connections that it masqueraded.
+func TestPrimaryAgainWhileLingering(t *testing.T) {
+	w := newWorld(t)
+	rep := &fakeReplica{}
+	w.keeper(func(o *keeper.Options) { o.Replica = rep })
+	w.become(hooks.Primary)
+	link, addr, _ := w.holds()
+	changes := w.monitor()
+	for range 3 {
+		w.become(hooks.Backup)
+		if !w.muted() {
+			t.Fatal("a backup of a moment ago is not mute")
+		}
+		w.become(hooks.Primary)
+		now, nowAddr, ok := w.holds()
+		if !ok || nowAddr != addr || now.Attrs().Index != link.Attrs().Index || w.muted() {
+			t.Fatalf("it is %v with %s, mute %v; it was %v with %s", now, nowAddr, w.muted(), link, addr)
+		}
+	}
+	for _, c := range changes() {
+		if strings.Contains(c, "new=false") {
+			t.Errorf("the address was taken away meanwhile: %s", c)
+		}
+	}
+	w.become(hooks.Backup)
+	if !w.muted() {
+		t.Error("not mute")
+	}
+	w.eventually("deleted after its time", 10*time.Second, func() bool { return len(w.links()) == 0 })
+}
+
+// A mute link speaks again no earlier than the replicated connections are there,
+// or a replication that hangs has cost enough.
+func TestMuteUntilCommitted(t *testing.T) {
+	w := newWorld(t)
+	rep := &fakeReplica{}
+	w.keeper(func(o *keeper.Options) { o.Replica = rep })
+	w.become(hooks.Primary)
+	w.become(hooks.Backup)
+	rep.commit = make(chan struct{})
+	start := time.Now()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.become(hooks.Primary)
+	}()
+	w.eventually("commit asked for", 5*time.Second, func() bool { return rep.calls.Load() == 2 })
+	if !w.muted() {
+		t.Error("it speaks before the commit is done")
+	}
+	<-done
+	if took := time.Since(start); took < 150*time.Millisecond || took > time.Second*slow {
+		t.Errorf("a replication that hangs cost %v", took)
+	}
+}
+
+// A link to which somebody gives its voice back while it lingers is deleted at
+// once.
+func TestVoiceGivenBackWhileLingering(t *testing.T) {
+	w := newWorld(t)
+	w.keeper(func(o *keeper.Options) { o.Replica = &fakeReplica{} })
+	w.become(hooks.Primary)
+	w.become(hooks.Backup)
+	l := w.links()[0]
+	if err := netlink.QdiscDel(&netlink.GenericQdisc{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Parent: netlink.HANDLE_ROOT}, QdiscType: "blackhole"}); err != nil {
+		t.Fatal(err)
+	}
+	// What does such things changes more than that.
+	if err := netlink.LinkSetTxQLen(l, 500); err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetMTU(l, 1400); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("deleted", 500*time.Millisecond*slow, func() bool { return len(w.links()) == 0 })
+}
+
+// A replication that hangs for good holds up neither roles nor answers.
+func TestReplicationHangs(t *testing.T) {
+	w := newWorld(t)
+	rep := &fakeReplica{commit: make(chan struct{}), deaf: true}
+	stop := w.keeper(func(o *keeper.Options) { o.Replica = rep })
+	for i := range 150 {
+		w.say(w.intent(hooks.Role(1-i%2)), 0)
+	}
+	w.become(hooks.Backup)
+	w.become(hooks.Primary)
+	if r := w.status(); r.Role != hooks.Primary {
+		t.Errorf("status %+v", r)
+	}
+	close(rep.commit)
+	stop()
+}
+
+// A keeper that comes back to a router that is to be backup now, while it was
+// primary, prepares the peer's takeover; one that only returns does not.
+func TestYieldAfterRestart(t *testing.T) {
+	w := newWorld(t)
+	stop := w.keeper()
+	w.become(hooks.Primary)
+	stop()
+	store, err := hooks.OpenStore(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Record(w.intent(hooks.Backup)); err != nil {
+		t.Fatal(err)
+	}
+	rep := &fakeReplica{}
+	stop = w.keeper(func(o *keeper.Options) { o.Replica = rep })
+	w.eventually("yielded", 5*time.Second, func() bool { return rep.yields.Load() == 1 })
+	w.eventually("deleted", 5*time.Second, func() bool { return len(w.links()) == 0 })
+	stop()
+	again := &fakeReplica{}
+	w.keeper(func(o *keeper.Options) { o.Replica = again })
+	w.become(hooks.Backup)
+	if n := again.yields.Load(); n != 0 {
+		t.Errorf("a returning backup touched the replication %d times", n)
+	}
+}
+
+// The lease is given back whatever the record tells the keeper meanwhile, and
+// nothing but `release` gives it back.
+func TestRelease(t *testing.T) {
+	w := newWorld(t)
+	stop := w.keeper()
+	packets := w.capture()
+	for range 3 {
+		w.become(hooks.Primary)
+		i := w.intent(hooks.Backup)
+		a, err := w.hook().Say(t.Context(), hooks.OpRelease, i, 5*time.Second)
+		if err != nil || a.Outcome != hooks.Reached || !slices.ContainsFunc(a.Phases, func(p hooks.Phase) bool { return p.Name == "release" && p.Error == "" }) {
+			t.Fatalf("%+v, %v", a, err)
+		}
+		if _, err := w.hook().Say(t.Context(), hooks.OpRelease, w.intent(hooks.Backup), time.Second); err == nil {
+			t.Error("a backup gave back a lease that is the peer's by now")
+		}
+		w.eventually("on record", 5*time.Second, func() bool { return w.recorded().Token == i.Token })
+	}
+	w.become(hooks.Primary)
+	w.become(hooks.Backup)
+	stop()
+	if n := packets.dhcp(dhcpRelease); n != 3 {
+		t.Errorf("%d DHCPRELEASE were sent, want 3", n)
+	}
+	if _, err := w.hook().Say(t.Context(), hooks.OpRelease, w.intent(hooks.Backup), time.Second); !errors.Is(err, hooks.ErrNoKeeper) {
+		t.Errorf("release without a keeper: %v", err)
+	}
+}
+
+func (w *world) recorded() hooks.Intent {
+	store, err := hooks.OpenStore(w.dir)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	is, err := store.Load()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	i, _ := is.For("")
+	return i
+}
+
+// What is on record at boot counts only if it is of this boot, and what an
+// earlier life left behind goes.
+func TestBootIsBackup(t *testing.T) {
+	w := newWorld(t)
+	stop := w.keeper()
+	w.become(hooks.Primary)
+	stop()
+	path := filepath.Join(w.dir, hooks.IntentFile)
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	boot, err := hooks.BootID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := bytes.Replace(raw, []byte(boot), []byte("01234567-89ab-cdef-0123-456789abcdef"), 1)
+	if bytes.Equal(raw, other) {
+		t.Fatal("the record does not name the boot")
+	}
+	if err := os.WriteFile(path, other, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.keeper()
+	w.eventually("purged", 5*time.Second, func() bool { return len(w.links()) == 0 && w.services.pid("dnsmasq") == 0 })
+	if r := w.status(); r.Role != hooks.Backup || !strings.HasPrefix(r.By, "boot:") {
+		t.Errorf("status %+v", r)
+	}
+}
+
+// Without its run directory a keeper is out of reach, and ends.
+func TestRunDirectoryGoes(t *testing.T) {
+	w := newLine(t)
+	o := w.options()
+	o.RunDir = filepath.Join(w.dir, "run")
+	ready := make(chan struct{})
+	o.Ready = func() { close(ready) }
+	done := make(chan error, 1)
+	go func() { done <- keeper.New(o).Run(t.Context()) }()
+	<-ready
+	if err := os.RemoveAll(o.RunDir); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-done:
+		if !errors.Is(err, hooks.ErrDirGone) {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("it goes on")
+	}
+}
+
+// Two instances with a WAN each: the name says which one is meant, no name means
+// both, and what keepalived says twice, for the group and for the instance, is
+// done once. WANs that follow each other are one transition.
+func TestInstances(t *testing.T) {
+	w := newWorld(t)
+	w.isp.Veth(t, "eth3", "isp1")
+	both := func(o *keeper.Options) {
+		o.Config.WANs[0].Instance = "VI_1"
+		o.Config.WANs = append(o.Config.WANs, config.WAN{
+			Name: "wan2", Parent: "eth3", MAC: net.HardwareAddr{2, 0x68, 0x71, 0x2e, 0x62, 0x68}, Instance: "VI_2", DefaultRoute: true,
+		})
+	}
+	w.keeper(both)
+	scoped := func(role hooks.Role, scope string) hooks.Answer {
+		i := w.intent(role)
+		i.Scope = scope
+		return w.say(i, 300*time.Millisecond)
+	}
+	exist := func() (names []string) {
+		for _, l := range w.links() {
+			names = append(names, l.Attrs().Name)
+		}
+		slices.Sort(names)
+		return names
+	}
+	scoped(hooks.Primary, "VI_1")
+	if got := exist(); !slices.Equal(got, []string{"wan"}) {
+		t.Errorf("after VI_1: %v", got)
+	}
+	if w.services.pid("dnsmasq") == 0 {
+		t.Error("one instance is master, and the services do not run")
+	}
+	scoped(hooks.Primary, "VI_2")
+	if got := exist(); !slices.Equal(got, []string{"wan", "wan2"}) {
+		t.Errorf("after VI_2: %v", got)
+	}
+	pid := w.services.pid("dnsmasq")
+	scoped(hooks.Backup, "VI_1")
+	if got := exist(); !slices.Equal(got, []string{"wan2"}) {
+		t.Errorf("after VI_1 left: %v", got)
+	}
+	if w.services.pid("dnsmasq") != pid {
+		t.Error("the services did not stay for the other instance")
+	}
+	scoped(hooks.Primary, "other")
+	if got := exist(); !slices.Equal(got, []string{"wan2"}) {
+		t.Errorf("after an instance that drives nothing: %v", got)
+	}
+	scoped(hooks.Backup, "")
+	if got := exist(); len(got) != 0 || w.services.pid("dnsmasq") != 0 {
+		t.Errorf("after a backup without a name: %v", got)
+	}
+	before := len(w.status().Transitions)
+	var hooked sync.WaitGroup
+	for _, scope := range []string{"VI_1", "VI_2"} {
+		i := w.intent(hooks.Primary)
+		i.Scope = scope
+		hooked.Go(func() { _, _ = w.hook().Say(t.Context(), hooks.OpSettle, i, 300*time.Millisecond) })
+	}
+	hooked.Wait()
+	if got := exist(); !slices.Equal(got, []string{"wan", "wan2"}) {
+		t.Errorf("after both: %v", got)
+	}
+	w.become2(t, before)
+}
+
+// become2 ends a transition of two WANs, one of which has no lease to get, and
+// counts what is remembered: both were one, which was then given up.
+func (w *world) become2(t *testing.T, before int) {
+	t.Helper()
+	w.say(w.intent(hooks.Backup), 5*time.Second)
+	if got := len(w.status().Transitions) - before; got != 2 {
+		t.Errorf("two WANs up and down were %d transitions, want 2: %+v", got, w.status().Transitions)
+	}
+}
+
+// GROUP and INSTANCE speak for the same change of a WAN that is bound to neither.
+func TestGroupAndInstance(t *testing.T) {
+	w := newWorld(t)
+	w.keeper()
+	packets := w.capture()
+	for _, scope := range []string{"VG", "VI_1"} {
+		i := w.intent(hooks.Primary)
+		i.Scope = scope
+		if a := w.say(i, 5*time.Second); a.Outcome != hooks.Reached {
+			t.Fatalf("%+v", a)
+		}
+	}
+	if n := len(w.status().Transitions); n != 2 { // boot, and this one
+		t.Errorf("%d transitions", n)
+	}
+	if n := packets.dhcp(0); n != 2 {
+		t.Errorf("%d DHCP packets, want DISCOVER and REQUEST", n)
+	}
+}
+
+// A hundred times the same role: not one packet of DHCP. After a restart of the
+// keeper it is the one of INIT-REBOOT.
+func TestNoNeedlessPackets(t *testing.T) {
+	w := newWorld(t)
+	stop := w.keeper()
+	w.become(hooks.Primary)
+	packets := w.capture()
+	for range 100 {
+		w.become(hooks.Primary)
+	}
+	if n := packets.dhcp(0); n != 0 {
+		t.Errorf("100 repetitions sent %d DHCP packets", n)
+	}
+	stop()
+	w.keeper()
+	w.eventually("bound", 5*time.Second, func() bool { return w.status().WANs[0].State == "bound" })
+	if n := packets.dhcp(0); n != 1 {
+		t.Errorf("a restart sent %d DHCP packets, want 1", n)
+	}
+}
+
+// Something keeps taking the address away: it is put back, less and less often,
+// and for good when that ends.
+func TestHealingDoesNotFight(t *testing.T) {
+	w := newWorld(t)
+	w.keeper()
+	w.become(hooks.Primary)
+	_, addr, _ := w.holds()
+	updates, done := make(chan netlink.AddrUpdate, 64), make(chan struct{})
+	if err := netlink.AddrSubscribe(updates, done); err != nil {
+		t.Fatal(err)
+	}
+	a, err := netlink.ParseAddr(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.AddrDel(w.links()[0], a); err != nil {
+		t.Fatal(err)
+	}
+	added := 0
+	for end := time.After(3 * time.Second); end != nil; {
+		select {
+		case u := <-updates:
+			if u.NewAddr && u.LinkAddress.String() == addr {
+				added++
+				_ = netlink.AddrDel(w.links()[0], a)
+			}
+		case <-end:
+			end = nil
+		}
+	}
+	close(done)
+	for range updates { // closed by the subscription
+	}
+	// 0, 0.1, 0.3, 0.7, 1.5 s, and what a renewal of the lease adds.
+	if added < 3 || added > 8 {
+		t.Errorf("in 3 s the address was put back %d times", added)
+	}
+	w.eventually("healed", 15*time.Second, func() bool { _, now, ok := w.holds(); return ok && now == addr })
+}
+
+// fighting services come back as soon as they are stopped, and tell so.
+type fighting struct {
+	*fakeServices
+	changes chan string
+	stops   atomic.Int64
+	telling sync.Mutex
+	mum     bool // changes is closed
+}
+
+func (f *fighting) Watch(ctx context.Context, _ []string) (<-chan string, error) {
+	return f.changes, nil
+}
+
+func (f *fighting) Stop(ctx context.Context, name string) error {
+	f.stops.Add(1)
+	err := f.fakeServices.Stop(ctx, name)
+	_ = f.Start(ctx, name)
+	f.telling.Lock()
+	defer f.telling.Unlock()
+	if !f.mum {
+		select {
+		case f.changes <- name:
+		default:
+		}
+	}
+	return err
+}
+
+// A service that does not stay down is stopped again and again, but not without
+// a pause; the same for a watch that ends.
+func TestServicesAreNotFoughtFor(t *testing.T) {
+	w := newLine(t)
+	f := &fighting{fakeServices: w.services, changes: make(chan string, 8)}
+	w.keeper(func(o *keeper.Options) { o.Services = f })
+	if err := f.Start(t.Context(), "dnsmasq"); err != nil {
+		t.Fatal(err)
+	}
+	f.changes <- "dnsmasq"
+	time.Sleep(2 * time.Second)
+	if n := f.stops.Load(); n < 3 || n > 12 {
+		t.Errorf("in 2 s it was stopped %d times", n)
+	}
+	before := f.stops.Load()
+	f.telling.Lock()
+	f.mum = true
+	close(f.changes)
+	f.telling.Unlock()
+	time.Sleep(500 * time.Millisecond)
+	if n := f.stops.Load() - before; n > 3 {
+		t.Errorf("a watch that ended had the services stopped %d times in half a second", n)
+	}
+}
+
+// dhcpRelease is the message type of a DHCPRELEASE.
+const dhcpRelease = 7
+
+// packets are frames that the ISP got.
+type packets struct {
+	mu     sync.Mutex
+	frames [][]byte
+}
+
+// capture listens at the ISP's end of the line until the test ends.
+func (w *world) capture() *packets {
+	w.t.Helper()
+	var f *os.File
+	w.isp.Do(w.t, func() error {
+		ifi, err := net.InterfaceByName("isp0")
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		f = os.NewFile(uintptr(fd), "capture")
+		const all = uint16(unix.ETH_P_ALL)<<8 | uint16(unix.ETH_P_ALL)>>8
+		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: ifi.Index})
+	})
+	p := &packets{}
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		buf := make([]byte, 2048)
+		for {
+			n, err := f.Read(buf)
+			if err != nil {
+				return
+			}
+			p.mu.Lock()
+			p.frames = append(p.frames, bytes.Clone(buf[:n]))
+			p.mu.Unlock()
+		}
+	})
+	w.t.Cleanup(func() {
+		_ = f.Close()
+		reader.Wait()
+	})
+	return p
+}
+
+// dhcp counts the messages of a type to a DHCP server, 0 being any.
+func (p *packets) dhcp(kind byte) (n int) {
+	time.Sleep(50 * time.Millisecond) // there is no event for a frame that does not come
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, f := range p.frames {
+		if len(f) < 14+20+8+240 || binary.BigEndian.Uint16(f[12:]) != unix.ETH_P_IP || f[23] != unix.IPPROTO_UDP {
+			continue
+		}
+		udp := f[14+4*int(f[14]&15):]
+		if binary.BigEndian.Uint16(udp[2:]) != 67 {
+			continue
+		}
+		for o := udp[8+240:]; len(o) > 2 && o[0] != 255; {
+			if o[0] == 0 {
+				o = o[1:]
+				continue
+			}
+			if o[0] == 53 && (kind == 0 || o[2] == kind) {
+				n++
+			}
+			o = o[min(2+int(o[1]), len(o)):]
+		}
+	}
+	return n
+}
