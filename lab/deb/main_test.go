@@ -40,12 +40,17 @@ func prepare(ctx context.Context) (lab.Inputs, error) {
 	if err != nil {
 		return in, err
 	}
-	for _, version := range []string{older, newer} {
-		build := exec.CommandContext(ctx, "make", "-s", "packages-deb-"+runtime.GOARCH, "VERSION=v"+version,
-			"PACKAGES_DIR="+built+"/"+version, "DIST="+built)
+	target := "packages-deb-" + runtime.GOARCH
+	for _, command := range [][]string{
+		{"make", "-s", target, "VERSION=v" + older, "PACKAGES_DIR=" + built + "/" + older, "DIST=" + built},
+		{"make", "-s", target, "VERSION=v" + newer, "PACKAGES_DIR=" + built + "/" + newer, "DIST=" + built},
+		{"go", "build", "-o", built + "/probe", "./lab/deb/probe"},
+	} {
+		build := exec.CommandContext(ctx, command[0], command[1:]...)
 		build.Dir = root
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
-			return in, fmt.Errorf("build package: %w\n%s", err, out)
+			return in, fmt.Errorf("%s: %w\n%s", strings.Join(command, " "), err, out)
 		}
 	}
 	return in, nil

@@ -13,6 +13,10 @@ import (
 // record named INTERFACE.PROGRAM, and do nothing when it has not changed.
 type resolvconf struct {
 	dirs []string // where it may be
+	// unit, where it is given and exists, is systemd-run: what other packages hook
+	// into resolvconf writes to their own folders, as their users, which is more
+	// than the service of a keeper may do.
+	unit string
 }
 
 func (resolvconf) String() string { return "resolvconf" }
@@ -46,7 +50,14 @@ func (r resolvconf) revert(ctx context.Context, link string) error {
 func record(link string) string { return link + ".wanfail" }
 
 func (r resolvconf) run(ctx context.Context, stdin string, args ...string) error {
-	out, err := command.Command{Path: r.find(), Args: args, Stdin: stdin}.Run(ctx)
+	cmd := command.Command{Path: r.find(), Args: args, Stdin: stdin}
+	if r.unit != "" {
+		if _, err := os.Stat(r.unit); err == nil {
+			cmd.Args = append([]string{"--quiet", "--pipe", "--wait", "--collect", "--property=RuntimeMaxSec=10", "--", cmd.Path}, args...)
+			cmd.Path = r.unit
+		}
+	}
+	out, err := cmd.Run(ctx)
 	if err != nil && out != "" {
 		return &said{err, out}
 	}

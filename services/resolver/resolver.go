@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,8 +39,11 @@ type backend interface {
 // runDir. Which way is taken is decided at each Set, since systemd-resolved may
 // start after us.
 func New(runDir string, log *slog.Logger) *Resolver {
-	return &Resolver{log: log, backends: append(systemdBackends(),
-		resolvconf{dirs: []string{"/sbin", "/usr/sbin", "/usr/bin"}},
+	program := resolvconf{dirs: []string{"/sbin", "/usr/sbin", "/usr/bin"}}
+	if info, err := os.Stat("/run/systemd/system"); err == nil && info.IsDir() { // sd_booted(3)
+		program.unit = "/usr/bin/systemd-run"
+	}
+	return &Resolver{log: log, backends: append(systemdBackends(), program,
 		file{path: filepath.Join(runDir, "resolv.conf")},
 	)}
 }

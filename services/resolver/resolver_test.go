@@ -200,3 +200,27 @@ func TestUntrustedInput(t *testing.T) {
 		t.Errorf("something was done: %v, %v", left, err)
 	}
 }
+
+// Where systemd runs the machine, resolvconf is run by it, not by us.
+func TestResolvconfOutside(t *testing.T) {
+	r, dir := plain(t, `echo "inside $*" >>DIR/log`)
+	runner := filepath.Join(dir, "systemd-run")
+	if err := os.WriteFile(runner, []byte("#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nshift\nprintf 'outside %s with ' \"${*#"+dir+"/}\" >>"+dir+"/log\ncat >>"+dir+"/log\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	program := r.backends[0].(resolvconf)
+	program.unit = runner
+	r.backends[0] = program
+	if way := set(t, r, "wan", addrs("192.0.2.1")); way != "resolvconf" {
+		t.Errorf("way %s", way)
+	}
+	if got, want := read(t, filepath.Join(dir, "log")), "outside resolvconf -a wan.wanfail with nameserver 192.0.2.1\n"; got != want {
+		t.Errorf("called %q, want %q", got, want)
+	}
+	program.unit = "/nonexistent"
+	r.backends[0] = program
+	revert(t, r, "wan")
+	if got := read(t, filepath.Join(dir, "log")); !strings.HasSuffix(got, "\ninside -d wan.wanfail\n") {
+		t.Errorf("called %q", got)
+	}
+}
