@@ -27,6 +27,10 @@ do
 	ln -sf /dev/null "/etc/systemd/system/$unit"
 done
 
+# It cannot be installed beside systemd-resolved: a test takes one for the other.
+mkdir -p /var/lib/lab
+(cd /var/lib/lab && apt-get -q update && apt-get -q -o APT::Sandbox::User=root download resolvconf)
+
 mkdir -p /etc/systemd/journald.conf.d
 printf '[Journal]\nStorage=volatile\nForwardToSyslog=no\nRateLimitIntervalSec=0\n' >/etc/systemd/journald.conf.d/lab.conf
 

@@ -176,6 +176,10 @@ func build(ctx context.Context, cache, dir string, progress Progress) (err error
 		return err
 	}
 	progress(0.98, "finishing")
+	// systemd-resolved has put a link to what only exists where it runs.
+	if err := copyFile("/etc/resolv.conf", filepath.Join(root, "etc/resolv.conf")); err != nil {
+		return err
+	}
 	if err := run(ctx, log, progress, "chroot", root, "/bin/sh", "-c", finish); err != nil {
 		return err
 	}
@@ -184,6 +188,18 @@ func build(ctx context.Context, cache, dir string, progress Progress) (err error
 	}
 	progress(1, "image ready")
 	return os.RemoveAll(tmp)
+}
+
+// copyFile replaces to, which may be a link into another system.
+func copyFile(from, to string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(to); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.WriteFile(to, b, 0o644)
 }
 
 // run executes a command in mount and PID namespaces of its own, so that what it

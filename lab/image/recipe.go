@@ -18,7 +18,7 @@ const Suite = "bookworm"
 // the DHCP clients that wanfail is measured against.
 var packages = []string{
 	// the system
-	"systemd", "systemd-sysv", "dbus", "systemd-resolved", "procps", "busybox",
+	"systemd", "systemd-sysv", "dbus", "systemd-resolved", "udev", "procps", "busybox",
 	// the network
 	"iproute2", "iputils-ping", "iptables", "nftables", "tcpdump",
 	// a router
