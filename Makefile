@@ -1,4 +1,5 @@
 # make demo    see a failover
+# make bench   how fast it is, and what it keeps alive
 # make test    everything: unit, namespaces, end to end (as root)
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -16,7 +17,7 @@ PREFIX   ?= /usr
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo test unit e2e lint fuzz clean install image $(LAB) wanfail
+.PHONY: build demo bench test unit e2e lint fuzz clean install image $(LAB) wanfail
 build: wanfail
 
 wanfail:
@@ -31,6 +32,11 @@ image: $(LAB)
 
 demo: wanfail $(LAB)
 	$(LAB) demo --scenario $(SCENARIO) --binary ./wanfail
+
+# The stopwatch: writes docs/BENCHMARKS.md, a quarter of an hour. QUICK=1 prints
+# a few rounds of each.
+bench: wanfail image
+	LAB_IMAGE=$$($(LAB) image) $(LAB) bench $(if $(QUICK),--quick,--out docs/BENCHMARKS.md)
 
 test: unit e2e
 

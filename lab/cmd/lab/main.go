@@ -2,6 +2,7 @@
 //
 //	lab image                  build the image if need be, print its folder
 //	lab demo [flags]           show a failover
+//	lab bench [flags]          measure wanfail against what people use today
 //
 // It needs root, debootstrap and Linux; it leaves nothing behind but the image.
 package main
@@ -26,6 +27,7 @@ import (
 
 const usage = `usage: lab image
        lab demo [--scenario crash|stop|failback] [--binary FILE] [flags]
+       lab bench [--quick] [--only PARTS] [--out FILE] [--binary FILE]
 `
 
 // The program starts itself again for each part of the lab, so Main comes first
@@ -34,6 +36,7 @@ func main() { lab.Main(prepare, run) }
 
 type arguments struct {
 	demo     bool
+	bench    *benchmark // nil: something else
 	binary   string
 	scenario lab.Scenario
 	sessions int
@@ -50,6 +53,11 @@ func parse(args []string, out io.Writer) (a arguments, err error) {
 	fs.SetOutput(out)
 	switch args[0] {
 	case "image":
+	case "bench":
+		if a.bench, err = parseBench(args[1:], out); err == nil {
+			a.binary = a.bench.binary
+		}
+		return a, err
 	case "demo":
 		a.demo = true
 	default:
@@ -100,7 +108,11 @@ func prepare(ctx context.Context) (lab.Inputs, error) {
 		os.Exit(2)
 	}
 	progress := showProgress(os.Stderr)
-	if !a.demo {
+	if a.bench != nil {
+		if err := a.bench.prepare(ctx); err != nil {
+			return lab.Inputs{}, err
+		}
+	} else if !a.demo {
 		dir, err := image.Ensure(ctx, progress)
 		if err != nil {
 			return lab.Inputs{}, err
@@ -116,7 +128,9 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	a, err := parse(os.Args[1:], io.Discard)
-	if err == nil {
+	if err == nil && a.bench != nil {
+		err = a.bench.run(ctx)
+	} else if err == nil {
 		style, live := demo.Terminal(os.Stdout)
 		_, err = demo.Run(ctx, os.Stdout, style, live && !a.plain, a.options, a.scenario, a.sessions)
 	}

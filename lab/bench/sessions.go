@@ -1,0 +1,129 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/wanfail/wanfail/lab"
+)
+
+// Contender is a way to keep sessions over a failover.
+type Contender struct {
+	Name       string
+	scheme     lab.Scheme
+	conntrackd bool
+}
+
+var contenders = []Contender{
+	{"wanfail + conntrackd", lab.Wanfail, true},
+	{"script + conntrackd", lab.Script, true},
+	{"script", lab.Script, false},
+}
+
+// SessionResult is what became of the sessions.
+type SessionResult struct {
+	Contender Contender
+	Scenario  lab.Scenario
+	Advert    time.Duration
+	Sessions  int // of each round
+	Rounds    int
+	// Survived in each round.
+	Survived []int
+	// LostPush and LostEcho are over all rounds.
+	LostPush, LostEcho int
+	// Least, Median and Most of the surviving sessions' longest gaps, by round.
+	Least, Median, Most Series
+	// Outage of the UDP echo, and what of it VRRP took to detect.
+	Outage, Detection Series
+	// Added is Outage without Detection.
+	Added Series
+	// Overlap counts rounds in which both routers spoke with the shared MAC.
+	Overlap int
+	// Broken counts rounds in which the WAN did not come back at all.
+	Broken int
+}
+
+func measureSessions(ctx context.Context, o Options) (results []*SessionResult, err error) {
+	rounds := map[string]int{"wanfail 100ms": 20, "wanfail 1s": 3, "100ms": 2, "1s": 2}
+	sessions, adverts := 200, []time.Duration{100 * time.Millisecond, time.Second}
+	if o.Quick {
+		rounds = map[string]int{"wanfail 100ms": 1, "100ms": 1}
+		sessions, adverts = 40, adverts[:1]
+	}
+	for _, advert := range adverts {
+		for _, sc := range []lab.Scenario{lab.Crash, lab.Stop, lab.Failback} {
+			for _, c := range contenders {
+				key := advert.String()
+				if c.scheme == lab.Wanfail {
+					key = "wanfail " + key
+				}
+				results = append(results, &SessionResult{
+					Contender: c, Scenario: sc, Advert: advert, Sessions: sessions, Rounds: rounds[key],
+				})
+			}
+		}
+	}
+	for round := 0; ; round++ {
+		more := false
+		for _, r := range results {
+			if round >= r.Rounds {
+				continue
+			}
+			more = true
+			if err := r.round(ctx); err != nil {
+				return nil, fmt.Errorf("%s, %s, adverts each %v: %w", r.Contender.Name, r.Scenario, r.Advert, err)
+			}
+		}
+		if !more {
+			return results, nil
+		}
+		o.tell("sessions: round %d", round+1)
+	}
+}
+
+// roundLimit is far above the longest round.
+const roundLimit = 90 * time.Second
+
+func (r *SessionResult) round(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, roundLimit, fmt.Errorf("not within %v", roundLimit))
+	defer cancel()
+	l, err := lab.New(ctx, lab.Options{Scheme: r.Contender.scheme, Conntrackd: r.Contender.conntrackd, Advert: r.Advert})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	tl, err := l.Timeline()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tl.Close()) }()
+	rep, err := l.Run(ctx, r.Scenario, tl, lab.RunOptions{Sessions: r.Sessions, Settle: 7 * time.Second})
+	if err != nil {
+		return err
+	}
+	r.take(rep)
+	return nil
+}
+
+func (r *SessionResult) take(rep *lab.Report) {
+	r.Survived = append(r.Survived, rep.Load.Survived)
+	push, echo := rep.Load.Lost()
+	r.LostPush, r.LostEcho = r.LostPush+push, r.LostEcho+echo
+	if rep.Load.Survived > 0 {
+		r.Least.add(rep.Load.Min)
+		r.Median.add(rep.Load.Median)
+		r.Most.add(rep.Load.Max)
+	}
+	if rep.Overlap > 0 {
+		r.Overlap++
+	}
+	if rep.Outage.Open {
+		r.Broken++
+		return
+	}
+	r.Outage.add(rep.Outage.Duration())
+	r.Detection.add(rep.Detection)
+	r.Added.add(rep.Outage.Duration() - rep.Detection)
+}
