@@ -16,13 +16,13 @@ import (
 const lingering = 2 * time.Second
 
 // reload takes over what was recorded.
-func (k *Keeper) reload(ctx context.Context) {
+func (k *Keeper) reload() {
 	recorded, err := k.store.Load()
 	if err != nil {
 		k.log.Error("cannot use the recorded intent", "err", err)
 	}
 	for _, i := range recorded {
-		k.hear(ctx, i)
+		k.hear(i)
 	}
 	// What is known here but not there was lost there: a later keeper needs it.
 	k.preserve(recorded)
@@ -38,18 +38,18 @@ func (k *Keeper) preserve(recorded hooks.Intents) {
 
 // hear takes one intent, whatever way it came. An older one than is known
 // already changes nothing.
-func (k *Keeper) hear(ctx context.Context, i hooks.Intent) (newer *hooks.Intent) {
+func (k *Keeper) hear(i hooks.Intent) (newer *hooks.Intent) {
 	with, newer := k.intents.With(i)
 	if newer != nil {
 		return newer
 	}
 	k.intents = with
-	k.own(ctx)
+	k.own()
 	return nil
 }
 
 // own watches each keepalived that an intent rests on, and no other.
-func (k *Keeper) own(ctx context.Context) {
+func (k *Keeper) own() {
 	needed := map[hooks.Process]bool{}
 	for _, i := range k.intents {
 		if i.Role != hooks.Primary {
@@ -61,7 +61,7 @@ func (k *Keeper) own(ctx context.Context) {
 			}
 			needed[p] = true
 			if k.owners[p] == nil {
-				k.owners[p] = k.watchOwner(ctx, p, grace)
+				k.owners[p] = k.watchOwner(p, grace)
 			}
 		}
 	}
@@ -79,8 +79,8 @@ const handover = time.Second
 
 // watchOwner watches a process that intents rest on. Its death counts after
 // grace.
-func (k *Keeper) watchOwner(ctx context.Context, p hooks.Process, grace time.Duration) *owner {
-	ctx, cancel := context.WithCancel(ctx)
+func (k *Keeper) watchOwner(p hooks.Process, grace time.Duration) *owner {
+	ctx, cancel := context.WithCancel(k.life)
 	o := &owner{cancel: cancel}
 	gone := func(why string) {
 		if o.gone == "" {

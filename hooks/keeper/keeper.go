@@ -47,7 +47,8 @@ type Keeper struct {
 	Options
 	log   *slog.Logger
 	store *hooks.Store
-	mail  *mailbox // work for the loop
+	mail  *mailbox        // work for the loop
+	life  context.Context // of Run: what a hook starts here must not end with its call
 	memo  *recorder
 
 	// What follows belongs to the loop.
@@ -141,6 +142,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		return err
 	}
 	ctx, stop := context.WithCancelCause(ctx)
+	k.life = ctx
 	var tasks sync.WaitGroup
 	defer func() {
 		stop(nil)
@@ -217,7 +219,7 @@ func (k *Keeper) drain(tasks *sync.WaitGroup) {
 
 // loop decides. It never waits for anything but its next piece of work.
 func (k *Keeper) loop(ctx context.Context) {
-	k.reload(ctx)
+	k.reload()
 	k.decide(ctx)
 	k.Ready()
 	for {
@@ -239,7 +241,7 @@ func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch, stop func(er
 		err := watch.Wait(ctx)
 		switch {
 		case err == nil:
-			k.do(func() { k.reload(ctx) })
+			k.do(func() { k.reload() })
 		case errors.Is(err, hooks.ErrDirGone):
 			stop(err)
 			return

@@ -526,6 +526,28 @@ func TestDeadMan(t *testing.T) {
 	}
 }
 
+// The keeper hears of a wish from the hook before it sees it on record. Then, too,
+// the watch over keepalived must outlive the hook.
+func TestDeadManOutlivesTheHook(t *testing.T) {
+	w := newWorld(t)
+	w.keeper()
+	p, kill := w.process()
+	i := w.intent(hooks.Primary)
+	i.Owner = p
+	conn, err := hooks.Dial(t.Context(), w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a hooks.Answer
+	if err := conn.Ask(t.Context(), hooks.Request{Op: hooks.OpSettle, Intent: &i, Wait: 10 * time.Second}, &a); err != nil || a.Outcome != hooks.Reached {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	_ = conn.Close()
+	w.status() // the keeper has noticed that the hook is gone, or does by now
+	kill()
+	w.eventually("backup after keepalived's death", 100*time.Millisecond*slow, func() bool { return len(w.links()) == 0 })
+}
+
 // A service that takes its time does not hold up a newer role.
 func TestLatestWinsOverSlowService(t *testing.T) {
 	w := newWorld(t)

@@ -21,12 +21,14 @@ func (k *Keeper) watchUnit(ctx context.Context, p hooks.Process, stopping func()
 	if !ok || unit == "" {
 		return
 	}
-	changes, err := manager.Watch(ctx, []string{unit})
-	if err != nil {
-		k.log.Warn("cannot watch keepalived's unit, watching its process alone", "unit", unit, "err", err)
-		return
-	}
 	go func() {
+		changes, err := manager.Watch(ctx, []string{unit})
+		if err != nil {
+			if ctx.Err() == nil {
+				k.log.Warn("cannot watch keepalived's unit, watching its process alone", "unit", unit, "err", err)
+			}
+			return
+		}
 		// Nothing may come for hours: look once before the first change.
 		for ok := true; ok; _, ok = <-changes {
 			if state, err := k.Services.State(ctx, unit); err == nil && state == services.Stopping {

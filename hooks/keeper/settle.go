@@ -21,7 +21,7 @@ type waiter struct {
 // the time that the hook has is over.
 func (k *Keeper) settle(ctx context.Context, req hooks.Request) (hooks.Answer, error) {
 	w := &waiter{intent: *req.Intent, since: time.Now(), reply: make(chan hooks.Answer, 1)}
-	k.do(func() { k.enlist(ctx, w, req) })
+	k.do(func() { k.enlist(w, req) })
 	limit := time.NewTimer(req.Wait)
 	defer limit.Stop()
 	select {
@@ -42,7 +42,7 @@ func (k *Keeper) settle(ctx context.Context, req hooks.Request) (hooks.Answer, e
 }
 
 // enlist adds a waiter; decide, which follows, serves it.
-func (k *Keeper) enlist(ctx context.Context, w *waiter, req hooks.Request) {
+func (k *Keeper) enlist(w *waiter, req hooks.Request) {
 	release := req.Op == hooks.OpRelease
 	if release && k.role != hooks.Primary {
 		w.reply <- hooks.Answer{Role: k.role, Error: "this router is backup: the peer may be using the lease, release it there"}
@@ -54,7 +54,7 @@ func (k *Keeper) enlist(ctx context.Context, w *waiter, req hooks.Request) {
 		k.release = w.intent.Token
 	}
 	// A newer one is known: judge finds it.
-	if newer := k.hear(ctx, w.intent); newer == nil && (release || req.Unrecorded) {
+	if newer := k.hear(w.intent); newer == nil && (release || req.Unrecorded) {
 		k.memo.keep(k.intents)
 	}
 	k.waiters[w] = struct{}{}
