@@ -45,6 +45,9 @@ func TestResolver(t *testing.T) {
 	w.run(r, "systemctl", "kill", "--signal=HUP", "wanfail")
 	w.resolves(r)
 	w.gone(r, file)
+	if now := w.pid(r); now != keeper {
+		t.Errorf("the keeper was process %s and is %s: SIGHUP has ended it", keeper, now)
+	}
 	if got := w.run(r, "resolvectl", "domain", "wan"); !strings.HasSuffix(got, ": "+ispDomain) {
 		t.Errorf("resolved's search domains: %q", got)
 	}
