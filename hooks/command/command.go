@@ -100,6 +100,7 @@ func commands() []*cli.Command {
 		{Name: "keeper", Usage: "run the process that makes the router match its role", Action: keep},
 		statusCommand(),
 		checkCommand(),
+		doctorCommand(),
 		{
 			Name: "release", Usage: "give the lease back to the ISP and become backup", Flags: []cli.Flag{wait},
 			Action: func(c *cli.Context) error { return say(c, hooks.OpRelease, "", "RELEASE") },

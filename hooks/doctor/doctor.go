@@ -3,10 +3,7 @@
 // function of them.
 package doctor
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // Severity is how bad a finding is.
 type Severity string
@@ -49,10 +46,10 @@ func (d Diagnosis) Code() int {
 }
 
 // rule is one function that finds.
-type rule func(Facts) []Finding
+type rule func(*Facts) []Finding
 
 // Examine judges the facts.
-func Examine(f Facts) Diagnosis {
+func Examine(f *Facts) Diagnosis {
 	d := Diagnosis{Schema: Schema, Identity: f.identity(), Findings: []Finding{}}
 	for _, r := range [...]rule{
 		configuration, keeperRuns, keepalivedThere, missingHooks, refusedHooks, severalHooks, fastAdverts,
@@ -66,8 +63,17 @@ func Examine(f Facts) Diagnosis {
 	return d.sorted()
 }
 
+// sorted has the errors first.
 func (d Diagnosis) sorted() Diagnosis {
-	slices.SortStableFunc(d.Findings, func(a, b Finding) int { return cmp.Compare(a.Severity, b.Severity) })
+	all := make([]Finding, 0, len(d.Findings))
+	for _, s := range [...]Severity{Error, Warning} {
+		for _, f := range d.Findings {
+			if f.Severity == s {
+				all = append(all, f)
+			}
+		}
+	}
+	d.Findings = all
 	return d
 }
 

@@ -136,7 +136,8 @@ func (h *host) examine() Diagnosis {
 	}
 	f := h.facts
 	f.Config, f.ConfigErr = config.Load(path)
-	return Examine(h.sys.Gather(h.t.Context(), f))
+	h.sys.Gather(h.t.Context(), &f)
+	return Examine(&f)
 }
 
 func ids(d Diagnosis) (ids []string) {
@@ -358,7 +359,7 @@ func FuzzKeepalived(f *testing.F) {
 		s := System{Root: root}
 		k, err := s.keepalived("/k.conf")
 		if err == nil {
-			Examine(Facts{Keepalived: k})
+			Examine(&Facts{Keepalived: k})
 		}
 	})
 }

@@ -53,7 +53,7 @@ type Facts struct {
 
 // Gather reads what can be read without asking the kernel through netlink or the
 // keeper: those facts the caller has set.
-func (s System) Gather(ctx context.Context, f Facts) Facts {
+func (s *System) Gather(ctx context.Context, f *Facts) {
 	f.Now = s.Now()
 	f.OpenWrt = s.exists("/etc/openwrt_release")
 	for _, file := range []string{"/etc/keepalived/keepalived.conf", "/tmp/keepalived.conf"} { // the second is made of UCI's
@@ -62,20 +62,19 @@ func (s System) Gather(ctx context.Context, f Facts) Facts {
 			break
 		}
 	}
-	s.boot(&f)
-	s.claims(ctx, &f)
-	s.sysctl(&f)
-	s.conntrackd(&f)
-	s.firewall(ctx, &f)
-	s.openWrt(&f)
+	s.boot(f)
+	s.claims(ctx, f)
+	s.sysctl(f)
+	s.conntrackd(f)
+	s.firewall(ctx, f)
+	s.openWrt(f)
 	if s.text("/proc/sys/kernel/random/boot_id") == "" {
 		f.Boot = errors.New("/proc/sys/kernel/random/boot_id cannot be read")
 	}
-	return f
 }
 
 // names are all interfaces of the configuration: WANs, then parents.
-func (f Facts) names() (wans, parents []string) {
+func (f *Facts) names() (wans, parents []string) {
 	for _, w := range f.Config.WANs {
 		wans = append(wans, w.Name)
 		if !slices.Contains(parents, w.Parent) {
@@ -86,7 +85,7 @@ func (f Facts) names() (wans, parents []string) {
 }
 
 // boot looks at what the boot starts by itself.
-func (s System) boot(f *Facts) {
+func (s *System) boot(f *Facts) {
 	for _, name := range f.Config.Services {
 		if len(s.glob("", "/etc/systemd/system/*.wants/"+name+".service")) > 0 ||
 			len(s.glob("", "/etc/rc.d/S??"+name)) > 0 || // OpenWrt
@@ -97,12 +96,12 @@ func (s System) boot(f *Facts) {
 }
 
 // claims looks for others that configure interfaces.
-func (s System) claims(ctx context.Context, f *Facts) {
+func (s *System) claims(ctx context.Context, f *Facts) {
 	wans, ports := f.names()
 	f.Claims, f.Networkd = map[string]string{}, map[string]string{}
 	if s.exists("/run/NetworkManager") {
 		if out, err := s.Run(ctx, "nmcli", "-t", "-f", "DEVICE,STATE", "device"); err == nil {
-			for line := range strings.Lines(string(out)) {
+			for _, line := range strings.Split(string(out), "\n") {
 				device, state, _ := strings.Cut(strings.TrimSpace(line), ":")
 				if slices.Contains(append(wans, ports...), device) && state != "unmanaged" {
 					f.Claims[device] = state
@@ -118,7 +117,7 @@ func (s System) claims(ctx context.Context, f *Facts) {
 		}
 	}
 	for _, file := range append([]string{"/etc/network/interfaces"}, s.glob("", "/etc/network/interfaces.d/*")...) {
-		for line := range strings.Lines(s.text(file)) {
+		for _, line := range s.lines(file) {
 			words := strings.Fields(line)
 			if len(words) == 4 && words[0] == "iface" && words[2] == "inet" && words[3] != "manual" &&
 				slices.Contains(append(wans, ports...), words[1]) {
@@ -130,7 +129,7 @@ func (s System) claims(ctx context.Context, f *Facts) {
 
 // networkFile is the file by which systemd-networkd manages an interface, by
 // systemd.network(5): the first by name that matches, if not Unmanaged.
-func (s System) networkFile(name string) string {
+func (s *System) networkFile(name string) string {
 	files := map[string]string{}
 	for _, dir := range []string{"/usr/lib", "/run", "/etc"} { // the later wins
 		for _, file := range s.glob("", dir+"/systemd/network/*.network") {
@@ -144,7 +143,7 @@ func (s System) networkFile(name string) string {
 	slices.Sort(order)
 	for _, base := range order {
 		section, matches, unmanaged := "", false, false
-		for line := range strings.Lines(s.text(files[base])) {
+		for _, line := range s.lines(files[base]) {
 			line = strings.TrimSpace(line)
 			key, value, _ := strings.Cut(line, "=")
 			switch {
@@ -169,7 +168,7 @@ func (s System) networkFile(name string) string {
 	return ""
 }
 
-func (s System) sysctl(f *Facts) {
+func (s *System) sysctl(f *Facts) {
 	f.Sysctl = map[string]string{}
 	keys := []string{
 		"net/ipv4/ip_forward", "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/default/rp_filter",
@@ -187,7 +186,7 @@ func (s System) sysctl(f *Facts) {
 }
 
 // conntrackd looks for its configuration and what it does not replicate.
-func (s System) conntrackd(f *Facts) {
+func (s *System) conntrackd(f *Facts) {
 	text := s.text("/etc/conntrackd/conntrackd.conf")
 	f.Conntrackd = strings.Contains(text, "Sync") && (s.exists("/usr/sbin/conntrackd") || s.exists("/sbin/conntrackd"))
 	_, rest, ok := strings.Cut(uncommented(text), "Address Ignore")
@@ -206,7 +205,7 @@ func (s System) conntrackd(f *Facts) {
 
 func uncommented(text string) string {
 	var b strings.Builder
-	for line := range strings.Lines(text) {
+	for _, line := range strings.Split(text, "\n") {
 		line, _, _ = strings.Cut(line, "#")
 		b.WriteString(line + "\n")
 	}
@@ -214,7 +213,7 @@ func uncommented(text string) string {
 }
 
 // firewall looks for rules about the WANs: fw4's zones, else the rules in force.
-func (s System) firewall(ctx context.Context, f *Facts) {
+func (s *System) firewall(ctx context.Context, f *Facts) {
 	f.FirewallNames = map[string]bool{}
 	wans, _ := f.names()
 	if zones := s.uciFile("firewall"); len(zones) > 0 {
@@ -243,7 +242,7 @@ func (s System) firewall(ctx context.Context, f *Facts) {
 }
 
 // openWrt looks at UCI files and hotplug scripts.
-func (s System) openWrt(f *Facts) {
+func (s *System) openWrt(f *Facts) {
 	wans, ports := f.names()
 	for _, i := range s.uciFile("network") {
 		device := i.get("device") + i.get("ifname")

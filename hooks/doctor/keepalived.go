@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"path/filepath"
-	"sort"
 	"strconv"
 	"strings"
 )
@@ -46,18 +45,26 @@ func (b *block) value(keyword string) (string, bool) {
 	return lines[len(lines)-1].word(1), true
 }
 
+// or is value with a default.
+func (b *block) or(keyword, missing string) string {
+	if v, ok := b.value(keyword); ok {
+		return v
+	}
+	return missing
+}
+
 // maxDepth bounds includes that include each other, and blocks.
 const maxDepth = 16
 
 // parseKeepalived reads a configuration with what it includes. It is lenient:
 // keepalived itself judges the syntax (keepalived -t), here only what can be
 // understood matters.
-func (s System) parseKeepalived(file string) (*block, error) {
+func (s *System) parseKeepalived(file string) (*block, error) {
 	root := &block{file: file}
 	return root, s.parseInto(&[]*block{root}, file, 0)
 }
 
-func (s System) parseInto(open *[]*block, file string, depth int) error {
+func (s *System) parseInto(open *[]*block, file string, depth int) error {
 	text, err := s.read(file)
 	if err != nil || depth > maxDepth {
 		return err
@@ -172,22 +179,22 @@ type Instance struct {
 	Delay     float64  `json:"preempt_delay_seconds,omitempty"`
 	Files     []string `json:"-"` // track_file names
 	Where     string   `json:"-"`
-	Hooks     []Hook   `json:"-"`
+	Hooks     []*Hook  `json:"-"`
 }
 
 // Keepalived is what matters here of its configuration.
 type Keepalived struct {
 	File      string
 	Security  bool // enable_script_security
-	FIFO      []Hook
-	Instances []Instance
+	FIFO      []*Hook
+	Instances []*Instance
 	// TrackFiles are the paths of vrrp_track_file blocks, by name.
 	TrackFiles map[string]string
 }
 
 var hookWords = []string{"notify", "notify_master", "notify_backup", "notify_fault", "notify_stop"}
 
-func (s System) keepalived(file string) (*Keepalived, error) {
+func (s *System) keepalived(file string) (*Keepalived, error) {
 	root, err := s.parseKeepalived(file)
 	if err != nil {
 		return nil, err
@@ -211,28 +218,19 @@ func (s System) keepalived(file string) (*Keepalived, error) {
 	for _, b := range root.all("vrrp_instance", "vrrp_sync_group") {
 		k.Instances = append(k.Instances, s.instance(b, version))
 	}
-	sort.SliceStable(k.Instances, func(i, j int) bool { return k.Instances[i].Name < k.Instances[j].Name })
 	return k, nil
 }
 
-func (s System) instance(b *block, version int) Instance {
-	i := Instance{
-		Name: b.word(1), Group: b.word(0) == "vrrp_sync_group", Where: where(b),
-		Priority: 100, Advert: 1, Version: version,
-	}
+func (s *System) instance(b *block, version int) *Instance {
+	i := &Instance{
+		Name: b.word(1), Group: b.word(0) == "vrrp_sync_group", Where: where(b)}
 	i.Interface, _ = b.value("interface")
 	i.RouterID, _ = b.value("virtual_router_id")
 	_, i.NoPreempt = b.value("nopreempt")
-	for keyword, set := range map[string]func(string){
-		"priority":      func(v string) { i.Priority, _ = strconv.Atoi(v) },
-		"advert_int":    func(v string) { i.Advert, _ = strconv.ParseFloat(v, 64) },
-		"version":       func(v string) { i.Version, _ = strconv.Atoi(v) },
-		"preempt_delay": func(v string) { i.Delay, _ = strconv.ParseFloat(v, 64) },
-	} {
-		if v, ok := b.value(keyword); ok {
-			set(v)
-		}
-	}
+	i.Priority, _ = strconv.Atoi(b.or("priority", "100"))
+	i.Advert, _ = strconv.ParseFloat(b.or("advert_int", "1"), 64)
+	i.Version, _ = strconv.Atoi(b.or("version", strconv.Itoa(version)))
+	i.Delay, _ = strconv.ParseFloat(b.or("preempt_delay", "0"), 64)
 	for _, v := range b.all("virtual_ipaddress") {
 		for _, a := range v.inner {
 			i.VIPs = append(i.VIPs, a.word(0))
@@ -249,8 +247,8 @@ func (s System) instance(b *block, version int) Instance {
 	return i
 }
 
-func (s System) hook(b *block) Hook {
-	h := Hook{Event: b.word(0), Where: where(b)}
+func (s *System) hook(b *block) *Hook {
+	h := &Hook{Event: b.word(0), Where: where(b)}
 	command := strings.Fields(b.word(1))
 	if len(command) == 0 {
 		return h

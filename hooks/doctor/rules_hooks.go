@@ -9,18 +9,21 @@ import (
 	"strings"
 )
 
+// one is called often; inlined it would be a tenth of the package.
+//
+//go:noinline
 func one(id string, s Severity, found, why, fix string) []Finding {
 	return []Finding{{ID: id, Severity: s, Found: found, Why: why, Fix: fix}}
 }
 
-func configuration(f Facts) []Finding {
+func configuration(f *Facts) []Finding {
 	if f.ConfigErr == nil {
 		return nil
 	}
 	return one("configuration", Error, f.ConfigErr.Error(), "no keeper starts with it", "correct the file at the line that is named")
 }
 
-func keeperRuns(f Facts) []Finding {
+func keeperRuns(f *Facts) []Finding {
 	if f.Keeper == nil || f.ConfigErr != nil {
 		return nil
 	}
@@ -29,7 +32,7 @@ func keeperRuns(f Facts) []Finding {
 		"start and enable the service: systemctl enable --now wanfail, or service wanfail enable; service wanfail start")
 }
 
-func keepalivedThere(f Facts) []Finding {
+func keepalivedThere(f *Facts) []Finding {
 	switch {
 	case f.Keepalived != nil && f.KeepalivedErr == nil && len(f.Keepalived.Instances) == 0:
 		return one("keepalived", Error, f.Keepalived.File+" has no vrrp_instance", "nobody decides who is primary", "begin with packaging/keepalived/keepalived.conf")
@@ -42,8 +45,8 @@ func keepalivedThere(f Facts) []Finding {
 }
 
 // ours are the hooks of i that reach wanfail, by event.
-func ours(i Instance) map[string]Hook {
-	found := map[string]Hook{}
+func ours(i *Instance) map[string]*Hook {
+	found := map[string]*Hook{}
 	for _, h := range i.Hooks {
 		if h.Ours {
 			found[h.Event] = h
@@ -56,7 +59,7 @@ func ours(i Instance) map[string]Hook {
 func (k *Keepalived) fifo() *Hook {
 	for _, h := range k.FIFO {
 		if h.Ours {
-			return &h
+			return h
 		}
 	}
 	return nil
@@ -70,11 +73,11 @@ var without = map[string]string{
 	"notify_stop":   "each `systemctl stop keepalived` leaves the WAN up on both routers: one MAC address in two places, and no session survives",
 }
 
-func missingHooks(f Facts) (all []Finding) {
+func missingHooks(f *Facts) (all []Finding) {
 	if f.Keepalived == nil || f.Keepalived.fifo() != nil {
 		return nil
 	}
-	any := slices.ContainsFunc(f.Keepalived.Instances, func(i Instance) bool { return len(ours(i)) > 0 })
+	any := slices.ContainsFunc(f.Keepalived.Instances, func(i *Instance) bool { return len(ours(i)) > 0 })
 	if !any && len(f.Keepalived.Instances) > 0 {
 		return one("notify", Error, "nothing in "+f.Keepalived.File+" calls wanfail", "nobody tells wanfail who is master",
 			`add to the vrrp_instance: notify_master "/usr/sbin/wanfail primary", and notify_backup, notify_fault and notify_stop "/usr/sbin/wanfail backup"`)
@@ -100,7 +103,7 @@ func missingHooks(f Facts) (all []Finding) {
 	return all
 }
 
-func (i Instance) title() string {
+func (i *Instance) title() string {
 	if i.Group {
 		return "vrrp_sync_group " + i.Name
 	}
@@ -108,8 +111,8 @@ func (i Instance) title() string {
 }
 
 // stops reports whether an instance says so when it stops: groups cannot.
-func (f Facts) stops() bool {
-	return slices.ContainsFunc(f.Keepalived.Instances, func(i Instance) bool {
+func (f *Facts) stops() bool {
+	return slices.ContainsFunc(f.Keepalived.Instances, func(i *Instance) bool {
 		have := ours(i)
 		_, stop := have["notify_stop"]
 		_, generic := have["notify"]
@@ -119,7 +122,7 @@ func (f Facts) stops() bool {
 
 // refusedHooks looks at every component of a hook's path as keepalived's script
 // security does.
-func refusedHooks(f Facts) (all []Finding) {
+func refusedHooks(f *Facts) (all []Finding) {
 	if f.Keepalived == nil {
 		return nil
 	}
@@ -147,7 +150,7 @@ func refusedHooks(f Facts) (all []Finding) {
 	return all
 }
 
-func refused(h Hook) Finding {
+func refused(h *Hook) Finding {
 	depth := strings.Count(strings.TrimSuffix(h.Path, "/"), "/") + 1
 	if len(h.Parts) < depth || depth == 1 {
 		return Finding{ID: "hook-missing", Found: fmt.Sprintf("%s of %s does not exist (%s)", h.Path, h.Event, h.Where), Fix: "install wanfail there, or correct the path"}
@@ -166,7 +169,7 @@ func refused(h Hook) Finding {
 	return Finding{}
 }
 
-func severalHooks(f Facts) (all []Finding) {
+func severalHooks(f *Facts) (all []Finding) {
 	if f.Keepalived == nil {
 		return nil
 	}
@@ -186,7 +189,7 @@ func severalHooks(f Facts) (all []Finding) {
 	return all
 }
 
-func fastAdverts(f Facts) (all []Finding) {
+func fastAdverts(f *Facts) (all []Finding) {
 	if f.Keepalived == nil {
 		return nil
 	}
@@ -199,7 +202,7 @@ func fastAdverts(f Facts) (all []Finding) {
 	return all
 }
 
-func syncHook(f Facts) []Finding {
+func syncHook(f *Facts) []Finding {
 	if len(f.SyncHooks) == 0 {
 		return nil
 	}

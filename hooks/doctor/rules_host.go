@@ -10,7 +10,7 @@ import (
 	"github.com/wanfail/wanfail/hooks/config"
 )
 
-func enabledServices(f Facts) (all []Finding) {
+func enabledServices(f *Facts) (all []Finding) {
 	for _, name := range f.Enabled {
 		fix := "systemctl disable " + name
 		if f.OpenWrt {
@@ -22,7 +22,7 @@ func enabledServices(f Facts) (all []Finding) {
 	return all
 }
 
-func networkManager(f Facts) (all []Finding) {
+func networkManager(f *Facts) (all []Finding) {
 	for _, device := range slices.Sorted(maps.Keys(f.Claims)) {
 		all = append(all, one("networkmanager", Error, fmt.Sprintf("NetworkManager manages %s (%s)", device, f.Claims[device]),
 			"it configures the interface on its own, with a DHCP client and IPv6 of its own",
@@ -31,7 +31,7 @@ func networkManager(f Facts) (all []Finding) {
 	return all
 }
 
-func networkd(f Facts) (all []Finding) {
+func networkd(f *Facts) (all []Finding) {
 	for _, wan := range slices.Sorted(maps.Keys(f.Networkd)) {
 		all = append(all, one("networkd", Error, fmt.Sprintf("%s makes systemd-networkd manage %s", f.Networkd[wan], wan),
 			"it removes addresses and routes that are not its own, and speaks IPv6 there",
@@ -40,7 +40,7 @@ func networkd(f Facts) (all []Finding) {
 	return all
 }
 
-func netifd(f Facts) (all []Finding) {
+func netifd(f *Facts) (all []Finding) {
 	for _, text := range f.Netifd {
 		all = append(all, one("netifd", Error, text+" (/etc/config/network)", "netifd runs a DHCP client of its own there, or takes the interface away",
 			"the WAN: proto 'wanfail' and no device; its parent: an interface of its own with proto 'none'")...)
@@ -48,14 +48,14 @@ func netifd(f Facts) (all []Finding) {
 	return all
 }
 
-func ifupdown(f Facts) (all []Finding) {
+func ifupdown(f *Facts) (all []Finding) {
 	for _, text := range f.Ifupdown {
 		all = append(all, one("ifupdown", Error, "ifupdown configures "+text, "it raises the interface on a backup, too", "remove the stanza, or make it: inet manual")...)
 	}
 	return all
 }
 
-func parents(f Facts) (all []Finding) {
+func parents(f *Facts) (all []Finding) {
 	for _, w := range f.Config.WANs {
 		if err := f.ParentErr[w.Name]; err != nil {
 			all = append(all, one("kernel", Error, w.Name+": "+err.Error(), "the links could not be looked at", "run doctor as root")...)
@@ -76,7 +76,7 @@ func parents(f Facts) (all []Finding) {
 	return all
 }
 
-func macAddress(f Facts) (all []Finding) {
+func macAddress(f *Facts) (all []Finding) {
 	for _, w := range f.Config.WANs {
 		switch {
 		case w.MAC.String() == f.Parents[w.Name].ParentMAC:
@@ -92,7 +92,7 @@ func macAddress(f Facts) (all []Finding) {
 	return all
 }
 
-func reversePath(f Facts) (all []Finding) {
+func reversePath(f *Facts) (all []Finding) {
 	for _, w := range f.Config.WANs {
 		own := f.Sysctl["net/ipv4/conf/"+w.Name+"/rp_filter"]
 		if own == "" {
@@ -107,7 +107,7 @@ func reversePath(f Facts) (all []Finding) {
 	return all
 }
 
-func forwarding(f Facts) []Finding {
+func forwarding(f *Facts) []Finding {
 	if v, ok := f.Sysctl["net/ipv4/ip_forward"]; !ok || v != "0" {
 		return nil
 	}
@@ -115,7 +115,7 @@ func forwarding(f Facts) []Finding {
 		"net.ipv4.ip_forward = 1 in /etc/sysctl.d/50-router.conf; then sysctl --system")
 }
 
-func liberalTCP(f Facts) []Finding {
+func liberalTCP(f *Facts) []Finding {
 	if f.Sysctl["net/netfilter/nf_conntrack_tcp_be_liberal"] != "0" || !f.Conntrackd || f.Config.Conntrackd == config.Off {
 		return nil
 	}
@@ -124,7 +124,7 @@ func liberalTCP(f Facts) []Finding {
 		"net.netfilter.nf_conntrack_tcp_be_liberal = 1 in /etc/sysctl.d/50-router.conf; then sysctl --system")
 }
 
-func conntrackdThere(f Facts) []Finding {
+func conntrackdThere(f *Facts) []Finding {
 	if f.Conntrackd || f.Config.Conntrackd == config.Off {
 		return nil
 	}
@@ -138,7 +138,7 @@ func conntrackdThere(f Facts) []Finding {
 }
 
 // conntrackdFilter wants the routers' own addresses left out of the replication.
-func conntrackdFilter(f Facts) []Finding {
+func conntrackdFilter(f *Facts) []Finding {
 	if !f.Conntrackd || f.Keepalived == nil || f.Config.Conntrackd == config.Off {
 		return nil
 	}
@@ -168,7 +168,7 @@ func conntrackdFilter(f Facts) []Finding {
 		"add them to Address Ignore in conntrackd.conf, those of the other router too")
 }
 
-func firewall(f Facts) (all []Finding) {
+func firewall(f *Facts) (all []Finding) {
 	if f.Firewall == "" {
 		return one("firewall", Error, "no firewall is loaded", "nothing masquerades the LAN and nothing guards it once the WAN is up", "begin with packaging/nftables/nftables.conf")
 	}
@@ -186,7 +186,7 @@ func firewall(f Facts) (all []Finding) {
 	return all
 }
 
-func dnsmasqForce(f Facts) (all []Finding) {
+func dnsmasqForce(f *Facts) (all []Finding) {
 	for _, name := range f.DHCPUnforced {
 		all = append(all, one("dnsmasq-force", Warning, fmt.Sprintf("dhcp section '%s' has no option force '1'", name),
 			"dnsmasq looks for another DHCP server for 3 s when it starts, finds the peer's that is just stopping, and serves no addresses",
@@ -195,7 +195,7 @@ func dnsmasqForce(f Facts) (all []Finding) {
 	return all
 }
 
-func clock(f Facts) (all []Finding) {
+func clock(f *Facts) (all []Finding) {
 	if f.Now.Year() < 2026 { // no release of wanfail is older
 		all = append(all, one("clock", Warning, "the clock says "+f.Now.Format("2006-01-02 15:04"),
 			"wanfail does not depend on it, but whoever compares the logs of two routers does", "set it: NTP through backup_gateway works on a backup, too")...)

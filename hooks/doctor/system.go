@@ -25,9 +25,9 @@ type System struct {
 // maxText bounds what is read of a file.
 const maxText = 1 << 20
 
-func (s System) path(name string) string { return filepath.Join(s.Root, filepath.FromSlash(name)) }
+func (s *System) path(name string) string { return filepath.Join(s.Root, filepath.FromSlash(name)) }
 
-func (s System) read(name string) ([]byte, error) {
+func (s *System) read(name string) ([]byte, error) {
 	f, err := os.Open(s.path(name))
 	if err != nil {
 		return nil, err
@@ -37,24 +37,26 @@ func (s System) read(name string) ([]byte, error) {
 }
 
 // text is the content of a file, empty if there is none.
-func (s System) text(name string) string {
+func (s *System) text(name string) string {
 	b, _ := s.read(name)
 	return strings.TrimSpace(string(b))
 }
 
-func (s System) exists(name string) bool {
+func (s *System) lines(name string) []string { return strings.Split(s.text(name), "\n") }
+
+func (s *System) exists(name string) bool {
 	_, err := os.Lstat(s.path(name))
 	return err == nil
 }
 
 // mentions reports whether a script has a word in it. Programs are not searched.
-func (s System) mentions(name, word string) bool {
+func (s *System) mentions(name, word string) bool {
 	b, err := s.read(name)
 	return err == nil && bytes.HasPrefix(b, []byte("#!")) && bytes.Contains(b, []byte(word))
 }
 
 // glob expands a pattern; where it is absolute, below Root.
-func (s System) glob(relative, pattern string) (names []string) {
+func (s *System) glob(relative, pattern string) (names []string) {
 	if !path.IsAbs(pattern) {
 		pattern = relative
 	}
@@ -69,7 +71,7 @@ func (s System) glob(relative, pattern string) (names []string) {
 }
 
 // parts are the components of a path with owner and mode, as far as they exist.
-func (s System) parts(name string) (parts []Part) {
+func (s *System) parts(name string) (parts []Part) {
 	if !path.IsAbs(name) {
 		return nil
 	}
@@ -101,8 +103,8 @@ type uci struct {
 func (u uci) get(name string) string { return strings.Join(u.options[name], " ") }
 
 // uciFile reads /etc/config/NAME, leniently: not all of it is wanfail's to judge.
-func (s System) uciFile(name string) (sections []uci) {
-	for line := range strings.Lines(s.text("/etc/config/" + name)) {
+func (s *System) uciFile(name string) (sections []uci) {
+	for _, line := range s.lines("/etc/config/" + name) {
 		words := splitUCI(strings.TrimSpace(line))
 		switch {
 		case len(words) >= 2 && words[0] == "config":

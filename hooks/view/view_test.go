@@ -167,3 +167,13 @@ func TestAnswer(t *testing.T) {
 		golden(t, "answer-"+name+".golden", b.Bytes())
 	}
 }
+
+func TestFindings(t *testing.T) {
+	var b bytes.Buffer
+	Screen{}.Findings(&b, []Finding{
+		{"notify-stop", "error", "vrrp_instance VI_1 has no notify_stop (/etc/keepalived/keepalived.conf:31)", "each `systemctl stop keepalived` leaves the WAN up on both routers", `add: notify_stop "/usr/sbin/wanfail backup"`},
+		{"mac-global", "warning", "macaddr 00:68:71:2e:62:67 of wan is not locally administered", "it belongs to some card", "take another one"},
+	})
+	Screen{}.Findings(&b, nil)
+	golden(t, "findings.golden", b.Bytes())
+}

@@ -1,0 +1,188 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/doctor"
+	"github.com/wanfail/wanfail/hooks/view"
+	"github.com/wanfail/wanfail/netif"
+)
+
+func doctorCommand() *cli.Command {
+	return &cli.Command{
+		Name: "doctor", Usage: "find what will go wrong before it does", Action: diagnose,
+		Description: `Looks at keepalived's configuration and hooks, what else claims the WAN or its
+port, services that the boot starts, the firewall, conntrackd and the kernel's
+settings. For each finding: what was found, why it matters, and the fix. Run it
+as root. Exits with 0 if there is none, 1 with warnings, 2 with errors.
+
+To compare the two routers, run wanfail doctor --json >FILE on one and
+wanfail doctor --peer FILE on the other.
+
+--probe sends one DISCOVER from the shared MAC address and takes no lease. It is
+refused while this router or its peer may be primary: the frame would draw the
+traffic of the shared address here.`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "json", Usage: "as JSON"},
+			&cli.PathFlag{Name: "peer", Usage: "compare with `FILE`, the other router's doctor --json"},
+			&cli.BoolFlag{Name: "probe", Usage: "ask the ISP whether it would answer"},
+			&cli.DurationFlag{Name: "wait", Value: 3 * time.Second, Usage: "how long --probe listens for offers"},
+		},
+	}
+}
+
+func diagnose(c *cli.Context) error {
+	var peer *doctor.Identity
+	if path := c.Path("peer"); path != "" {
+		p, err := readPeer(path)
+		if err != nil {
+			return &usageError{err.Error()}
+		}
+		peer = &p
+	}
+	f := facts(c)
+	d := doctor.Examine(f)
+	if peer != nil {
+		d = d.With(doctor.Compare(d.Identity, *peer))
+	}
+	if c.Bool("probe") {
+		found, err := probe(c, f, peer)
+		if err != nil {
+			return err
+		}
+		d = d.With(found)
+	}
+	if c.Bool("json") {
+		enc := json.NewEncoder(c.App.Writer)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(d); err != nil {
+			return err
+		}
+	} else {
+		screen(c).Findings(c.App.Writer, lines(d.Findings))
+	}
+	if code := d.Code(); code != 0 {
+		return exitError(code)
+	}
+	return nil
+}
+
+func lines(findings []doctor.Finding) (all []view.Finding) {
+	for _, f := range findings {
+		all = append(all, view.Finding{ID: f.ID, Severity: string(f.Severity), Found: f.Found, Why: f.Why, Fix: f.Fix})
+	}
+	return all
+}
+
+// facts gathers them from this computer.
+func facts(c *cli.Context) *doctor.Facts {
+	f := &doctor.Facts{
+		Version: c.App.Version, Parents: map[string]netif.Observed{}, ParentErr: map[string]error{},
+		Addresses: doctor.HostAddresses(),
+	}
+	f.Config, f.ConfigErr = config.Load(c.String("config"))
+	for _, p := range parents(c.Context, f.Config) {
+		f.Parents[p.WAN], f.ParentErr[p.WAN] = p.Seen, p.Err
+	}
+	r, err := ask(c)
+	f.Role, f.Keeper = r.Role, err
+	here := doctor.System{Root: "/", Now: time.Now, Run: run}
+	here.Gather(c.Context, f)
+	return f
+}
+
+// run runs a program that only tells something.
+func run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.WaitDelay = time.Second
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
+	return cmd.Output()
+}
+
+func readPeer(path string) (doctor.Identity, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return doctor.Identity{}, err
+	}
+	defer f.Close()
+	var d doctor.Diagnosis
+	err = json.NewDecoder(io.LimitReader(f, 1<<20)).Decode(&d)
+	if err == nil && d.Schema != doctor.Schema {
+		err = fmt.Errorf("schema %d, want %d", d.Schema, doctor.Schema)
+	}
+	if err != nil {
+		return doctor.Identity{}, fmt.Errorf("%s is not what `wanfail doctor --json` wrote: %w", path, err)
+	}
+	return d.Identity, nil
+}
+
+// probe asks the ISP, if nobody can be using the shared address.
+func probe(c *cli.Context, f *doctor.Facts, peer *doctor.Identity) ([]doctor.Finding, error) {
+	if f.ConfigErr != nil {
+		return nil, &hooks.ConfigError{Err: f.ConfigErr}
+	}
+	if err := inUse(c.Context, c.String("run-dir"), f, peer); err != nil {
+		return nil, fmt.Errorf("no probe: %w", err)
+	}
+	return doctor.Probe(c.Context, f.Config, c.Duration("wait")), nil
+}
+
+// inUse tells who is, or may be, using the shared address.
+func inUse(ctx context.Context, runDir string, f *doctor.Facts, peer *doctor.Identity) error {
+	if f.Role == hooks.Primary {
+		return errors.New("this router is primary")
+	}
+	for wan, seen := range f.Parents {
+		if seen.Exists {
+			return fmt.Errorf("%s exists here: this router is, or was just, primary", wan)
+		}
+	}
+	if peer != nil && peer.Role == hooks.Primary {
+		return errors.New("the peer is primary, its file says")
+	}
+	intents, err := hooks.ReadIntents(runDir)
+	if err != nil {
+		return err
+	}
+	for _, i := range intents {
+		if i.Owner != (hooks.Process{}) && !i.Owner.Gone() {
+			return fmt.Errorf("keepalived runs and has said %s: then the peer may be primary; stop keepalived on both routers first", i.State)
+		}
+	}
+	return vipsAnswer(ctx, f)
+}
+
+// vipsAnswer is an error if somebody has a virtual address on the LAN.
+func vipsAnswer(ctx context.Context, f *doctor.Facts) error {
+	if f.Keepalived == nil {
+		return nil
+	}
+	n, err := netif.New(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	for _, t := range f.VIPs() {
+		limit, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+		_, err := n.ProbeGateway(limit, t.Device, t.Source, t.Address)
+		cancel()
+		if err == nil {
+			return fmt.Errorf("%s answers on %s: the peer is master", t.Address, t.Device)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/wanfail/wanfail/dhcp"
+	"github.com/wanfail/wanfail/hooks/config"
+)
+
+// VIP is a virtual address and how to ask for it by ARP.
+type VIP struct {
+	Device          string
+	Source, Address netip.Addr
+}
+
+// VIPs are the virtual addresses that this router could ask for on the LAN.
+func (f *Facts) VIPs() (all []VIP) {
+	for _, i := range f.Keepalived.Instances {
+		for _, v := range i.VIPs {
+			text, _, _ := strings.Cut(v, "/")
+			a, err := netip.ParseAddr(text)
+			for _, own := range f.Addresses[i.Interface] {
+				if err == nil && a.Is4() && own.Addr().Is4() && own.Contains(a) && own.Addr() != a {
+					all = append(all, VIP{Device: i.Interface, Source: own.Addr(), Address: a})
+					break
+				}
+			}
+		}
+	}
+	return all
+}
+
+// Probe asks each WAN's ISP with one DISCOVER whether it would answer, for limit,
+// and reports who does not.
+func Probe(ctx context.Context, cfg config.Config, limit time.Duration) (all []Finding) {
+	for _, w := range cfg.WANs {
+		c := dhcp.Config{
+			Interface: w.Parent, MAC: w.MAC, Hostname: w.Hostname, VendorClass: w.VendorClass, UserClass: w.UserClass,
+			ClientID: w.ClientID, Broadcast: w.Broadcast, Request: w.Request, Priority: w.Priority,
+		}
+		for _, o := range w.Send {
+			c.Send = append(c.Send, dhcp.Option{Code: o.Code, Data: o.Data})
+		}
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		offers, err := dhcp.Probe(ctx, c)
+		cancel()
+		all = append(all, judge(w, offers, err)...)
+	}
+	return all
+}
+
+func judge(w config.WAN, offers []dhcp.Offer, err error) (all []Finding) {
+	switch {
+	case err != nil:
+		return one("probe", Error, w.Name+": "+err.Error(), "the ISP could not be asked", "set "+w.Parent+" up and run doctor as root")
+	case len(offers) == 0:
+		return one("probe-silent", Error, fmt.Sprintf("nobody answers a DISCOVER from %s on %s", w.MAC, w.Parent), "this router would have no lease as primary", dhcp.NoAnswer.Text())
+	}
+	servers := map[netip.Addr]bool{}
+	for _, o := range offers {
+		servers[o.Server] = true
+		if o.Lease == nil {
+			all = append(all, one("probe-unusable", Error, fmt.Sprintf("the offer of %s on %s cannot be used: %v", o.Server, w.Parent, o.Refusal), "this router would have no lease as primary", dhcp.Unusable.Text())...)
+		}
+	}
+	if len(servers) > 1 {
+		all = append(all, one("probe-servers", Warning, fmt.Sprintf("%d DHCP servers answer on %s", len(servers), w.Parent), "the routers may get addresses from different ones", dhcp.OtherServer.Text())...)
+	}
+	return all
+}
