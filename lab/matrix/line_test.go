@@ -45,7 +45,11 @@ type line struct {
 // newLine makes a line without routers. The server does not run yet.
 func newLine(t *testing.T, root string, kind server) *line {
 	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), limit+2*kind.shortest, errors.New("the case takes too long"))
+	most := limit
+	if *long {
+		most += 2 * kind.shortest
+	}
+	ctx, cancel := context.WithTimeoutCause(t.Context(), most, errors.New("the case takes too long"))
 	t.Cleanup(cancel)
 	l := &line{t: t, ctx: ctx, root: root, kind: kind, isp: nstest.New(t)}
 	dir, err := os.MkdirTemp(root+"/run", "line")

@@ -3,6 +3,7 @@ package matrix
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,6 +16,7 @@ import (
 	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/lab"
@@ -38,6 +40,20 @@ type router struct {
 // section.
 func (l *line) router(extra ...string) *router {
 	l.t.Helper()
+	r := l.host()
+	conf := "config wanfail\n list service none\n option conntrackd 0\nconfig wan " + wanName + "\n" +
+		" option parent " + parent + "\n option macaddr " + shared + "\n"
+	for _, line := range extra {
+		conf += " " + line + "\n"
+	}
+	l.must(os.WriteFile(r.config(), []byte(conf), 0o600))
+	r.keep()
+	return r
+}
+
+// host adds a router that runs nothing yet.
+func (l *line) host() *router {
+	l.t.Helper()
 	dir, err := os.MkdirTemp("/run", "router")
 	l.must(err)
 	r := &router{line: l, ns: nstest.New(l.t), dir: dir, port: fmt.Sprintf("port%d", len(l.routers))}
@@ -52,13 +68,6 @@ func (l *line) router(extra ...string) *router {
 		_ = r.wire.Close()
 	})
 	l.must(r.addrs.follow(l, r.ns))
-	conf := "config wanfail\n list service none\n option conntrackd 0\nconfig wan " + wanName + "\n" +
-		" option parent " + parent + "\n option macaddr " + shared + "\n"
-	for _, line := range extra {
-		conf += " " + line + "\n"
-	}
-	l.must(os.WriteFile(r.config(), []byte(conf), 0o600))
-	r.keep()
 	return r
 }
 
@@ -187,21 +196,36 @@ func (r *router) settle() {
 	r.marks++
 	mark := make([]byte, 60)
 	copy(mark, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 1, etherMark >> 8, etherMark & 0xff, byte(r.marks)})
-	r.isp.Do(r.t, func() error {
-		port, err := net.InterfaceByName(r.port)
-		if err != nil {
+	say := func() {
+		r.isp.Do(r.t, func() error {
+			port, err := net.InterfaceByName(r.port)
+			if err != nil {
+				return err
+			}
+			c, err := packet.Listen(port, packet.Raw, 0, nil)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_, err = c.WriteTo(mark, &packet.Addr{HardwareAddr: mark[:6]})
+			if errors.Is(err, unix.ENETDOWN) {
+				return nil
+			}
 			return err
+		})
+	}
+	// A port that is not up yet, or has no carrier, swallows it.
+	for {
+		say()
+		ctx, cancel := context.WithTimeout(r.ctx, 50*time.Millisecond)
+		_, err := r.wire.Wait(ctx, func(f lab.Frame) bool { return bytes.Equal(f.Data, mark) })
+		cancel()
+		if err == nil {
+			return
 		}
-		c, err := packet.Listen(port, packet.Raw, 0, nil)
-		if err != nil {
-			return err
+		if r.ctx.Err() != nil {
+			r.t.Fatal(err)
 		}
-		defer c.Close()
-		_, err = c.WriteTo(mark, &packet.Addr{HardwareAddr: mark[:6]})
-		return err
-	})
-	if _, err := r.wire.Wait(r.ctx, func(f lab.Frame) bool { return bytes.Equal(f.Data, mark) }); err != nil {
-		r.t.Fatal(err)
 	}
 }
 
