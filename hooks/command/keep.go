@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -16,6 +17,7 @@ import (
 	"github.com/wanfail/wanfail/hooks/journal"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/hooks/netifd"
+	"github.com/wanfail/wanfail/hooks/userhooks"
 	"github.com/wanfail/wanfail/netif"
 	"github.com/wanfail/wanfail/services"
 	"github.com/wanfail/wanfail/services/conntrackd"
@@ -106,6 +108,12 @@ func keep(c *cli.Context) error {
 		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd: nobody to tell
 		log.Info("keeper is ready", "version", c.App.Version)
 	}
+	scripts := userhooks.New(userhooks.Dir, log)
+	o.Roles, o.Publishers = scripts.Role, append(o.Publishers, scripts)
+	var beside sync.WaitGroup
+	ctx, cancel := context.WithCancel(c.Context)
+	defer func() { cancel(); beside.Wait() }()
+	beside.Go(func() { scripts.Run(ctx) })
 	k := keeper.New(o)
 	defer onHangup(k.Refresh)()
 	err = k.Run(c.Context)

@@ -191,6 +191,9 @@ func (k *Keeper) begin(ctx context.Context, role hooks.Role, news verdict, chang
 	if !k.started || role != k.role {
 		k.turn(ctx, role)
 		k.since, k.by = time.Now(), news.by
+		if k.Roles != nil {
+			k.Roles(role, news.by)
+		}
 	}
 	for _, w := range k.wans {
 		v, isNew := changed[w]

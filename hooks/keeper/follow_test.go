@@ -2,10 +2,12 @@ package keeper_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/keeper"
 )
 
 // A follower hears of each change, and of nothing else: it must not keep the
@@ -59,5 +61,26 @@ func TestFollow(t *testing.T) {
 	w.become(hooks.Backup)
 	if n, r = quiet(); n == 0 || r.Role != hooks.Backup || r.WANs[0].State != "down" {
 		t.Errorf("after a demotion: %d reports, the last %+v", n, r)
+	}
+}
+
+// The roles are told once each, in order, with who asked.
+func TestRolesAreTold(t *testing.T) {
+	w := newLine(t)
+	told := make(chan string, 10)
+	w.keeper(func(o *keeper.Options) {
+		o.Roles = func(role hooks.Role, by string) { told <- role.String() + " " + by }
+	})
+	w.say(w.intent(hooks.Primary), 50*time.Millisecond)
+	w.become(hooks.Backup)
+	w.become(hooks.Backup)
+	close(told)
+	var got []string
+	for s := range told {
+		got = append(got, s)
+	}
+	want := []string{"backup boot: nobody has asked for a role yet", "primary by hand PRIMARY", "backup by hand BACKUP"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -37,6 +37,8 @@ type Options struct {
 	Replica    replica // nil: connections are not replicated
 	Publishers []Publisher
 	Ready      func() // called once the keeper answers hooks
+	// Roles, if not nil, is told of each role of the router. It must not block.
+	Roles func(role hooks.Role, by string)
 	// Step, if not nil, is called before and after what changes something outside
 	// of this process, with a name for it. Tests end the process there.
 	Step func(name string)

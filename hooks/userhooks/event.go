@@ -1,0 +1,90 @@
+package userhooks
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/wanfail/wanfail/dhcp"
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/config"
+)
+
+// The events.
+const (
+	Primary = "primary" // the router is to be primary
+	Backup  = "backup"
+	Bound   = "bound"   // a WAN has a lease
+	Changed = "changed" // a WAN has another lease: address, gateway, name servers or routes differ
+	Lost    = "lost"    // a WAN has no lease any more, or may not use it
+)
+
+// event is one thing that happened.
+type event struct {
+	name  string
+	at    time.Time
+	role  hooks.Role // with Primary and Backup
+	by    string     // likewise
+	wan   config.WAN // with the others
+	lease *dhcp.Lease
+	old   *dhcp.Lease // with Changed and Lost
+}
+
+// environment is all that a script is told.
+func (e event) environment() []string {
+	env := []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
+		"WANFAIL_EVENT=" + e.name, "WANFAIL_TIME=" + e.at.UTC().Format(time.RFC3339),
+	}
+	add := func(name, value string) {
+		if value != "" {
+			env = append(env, "WANFAIL_"+name+"="+value)
+		}
+	}
+	if e.name == Primary || e.name == Backup {
+		add("ROLE", e.role.String())
+		add("BY", e.by)
+		return env
+	}
+	add("WAN", e.wan.Name)
+	add("PARENT", e.wan.Parent)
+	add("MAC", e.wan.MAC.String())
+	if e.old != nil {
+		add("OLD_ADDRESS", e.old.Addr().String())
+	}
+	l := e.lease
+	if l == nil {
+		return env
+	}
+	add("ADDRESS", l.Addr().String())
+	add("PREFIX", l.Prefix.String())
+	add("SERVER", l.Server.String())
+	if l.Gateway.IsValid() {
+		add("GATEWAY", l.Gateway.String())
+	}
+	add("DNS", joined(l.DNS))
+	add("DOMAIN", l.Domain)
+	add("SEARCH", strings.Join(l.Search, " "))
+	if l.MTU > 0 {
+		add("MTU", strconv.Itoa(l.MTU))
+	}
+	if !l.Infinite() {
+		add("LEASE_SECONDS", strconv.FormatInt(int64(l.TTL/time.Second), 10))
+	}
+	var routes []string
+	for _, r := range l.Routes {
+		text := r.Dst.String()
+		if r.Gateway.IsValid() {
+			text += ">" + r.Gateway.String()
+		}
+		routes = append(routes, text)
+	}
+	add("ROUTES", strings.Join(routes, " "))
+	return env
+}
+
+func joined(addrs []netip.Addr) string {
+	return strings.Trim(fmt.Sprint(addrs), "[]")
+}

@@ -1,0 +1,254 @@
+package userhooks
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/wanfail/wanfail/dhcp"
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/config"
+)
+
+// Dir is where the scripts are.
+const Dir = "/etc/wanfail/hooks.d"
+
+const (
+	// limit is how long one script may run.
+	limit = 30 * time.Second
+	// patience is how long scripts wait after a change of role: a router with one
+	// slow CPU has better things to do in the middle of a failover.
+	patience = time.Second
+	// backlog is how many events may wait. Beyond, the oldest is forgotten.
+	backlog = 64
+	// maxOutput bounds what is kept of a script's words.
+	maxOutput = 2048
+	niceness  = 10
+)
+
+// Runner runs scripts. It is a keeper.Publisher; Role tells it of roles.
+type Runner struct {
+	dir      string
+	log      *slog.Logger
+	limit    time.Duration
+	patience time.Duration
+
+	mu     sync.Mutex
+	queue  []event
+	wake   chan struct{}
+	leases map[string]*dhcp.Lease // by WAN, what scripts were told last
+}
+
+// New returns a Runner of the scripts in dir. Run runs it.
+func New(dir string, log *slog.Logger) *Runner {
+	return &Runner{
+		dir: dir, log: log, limit: limit, patience: patience,
+		wake: make(chan struct{}, 1), leases: map[string]*dhcp.Lease{},
+	}
+}
+
+// String implements keeper.Publisher.
+func (*Runner) String() string { return "user scripts" }
+
+// Role tells of a change of the router's role. It does not wait.
+func (r *Runner) Role(role hooks.Role, by string) {
+	r.add(event{name: role.String(), role: role, by: by})
+}
+
+// Publish implements keeper.Publisher. A renewal that changes nothing but the
+// time is no event. It does not wait.
+func (r *Runner) Publish(_ context.Context, wan config.WAN, l *dhcp.Lease) error {
+	r.mu.Lock()
+	old := r.leases[wan.Name]
+	r.leases[wan.Name] = l
+	r.mu.Unlock()
+	switch {
+	case old == nil:
+		r.add(event{name: Bound, wan: wan, lease: l})
+	case !same(old, l):
+		r.add(event{name: Changed, wan: wan, lease: l, old: old})
+	}
+	return nil
+}
+
+// Withdraw implements keeper.Publisher. It does not wait.
+func (r *Runner) Withdraw(_ context.Context, wan config.WAN) error {
+	r.mu.Lock()
+	old := r.leases[wan.Name]
+	delete(r.leases, wan.Name)
+	r.mu.Unlock()
+	if old != nil {
+		r.add(event{name: Lost, wan: wan, old: old})
+	}
+	return nil
+}
+
+// same compares two leases but for their times.
+func same(a, b *dhcp.Lease) bool {
+	x, y := *a, *b
+	for _, l := range []*dhcp.Lease{&x, &y} {
+		l.Acquired, l.T1, l.T2, l.TTL = 0, 0, 0, 0
+	}
+	return reflect.DeepEqual(x, y)
+}
+
+func (r *Runner) add(e event) {
+	e.at = time.Now()
+	r.mu.Lock()
+	if len(r.queue) == backlog {
+		r.log.Warn("scripts are far behind, an event is left out", "event", r.queue[0].name)
+		r.queue = r.queue[1:]
+	}
+	r.queue = append(r.queue, e)
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (r *Runner) next() (e event, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.queue) == 0 {
+		return event{}, false
+	}
+	e, r.queue = r.queue[0], r.queue[1:]
+	return e, true
+}
+
+// Run runs the scripts of each event until ctx ends, and ends those that run
+// then.
+func (r *Runner) Run(ctx context.Context) {
+	for {
+		e, ok := r.next()
+		if !ok {
+			select {
+			case <-r.wake:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		if e.name == Primary || e.name == Backup {
+			select {
+			case <-time.After(time.Until(e.at.Add(r.patience))):
+			case <-ctx.Done():
+				return
+			}
+		}
+		r.runAll(ctx, e)
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+func (r *Runner) runAll(ctx context.Context, e event) {
+	scripts, err := r.scripts()
+	if err != nil {
+		r.log.Warn("cannot run scripts", "event", e.name, "err", err)
+	}
+	var all sync.WaitGroup
+	for _, path := range scripts {
+		all.Go(func() { r.run(ctx, path, e) })
+	}
+	all.Wait()
+}
+
+// scripts are the executables in the directory. What others than root could have
+// written is refused: it would run as root. Names as of backups and packages'
+// leftovers are passed over.
+func (r *Runner) scripts() (paths []string, err error) {
+	if err := trusted(r.dir); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	entries, err := os.ReadDir(r.dir)
+	var errs []error
+	for _, entry := range entries {
+		path := filepath.Join(r.dir, entry.Name())
+		info, err := os.Stat(path)
+		if err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 || !plainName(entry.Name()) {
+			continue
+		}
+		if err := trusted(path); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		paths = append(paths, path)
+	}
+	return paths, errors.Join(append(errs, err)...)
+}
+
+// plainName accepts what run-parts(8) does, with dots inside.
+func plainName(name string) bool {
+	if name[0] == '.' || strings.HasSuffix(name, ".bak") || strings.Contains(name, ".dpkg-") || strings.HasSuffix(name, "-opkg") || strings.HasSuffix(name, ".apk-new") {
+		return false
+	}
+	for _, c := range name {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+func trusted(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if info.Mode()&0o022 != 0 || !ok || st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s belongs to another user or may be written by others: chown root, chmod go-w", path)
+	}
+	return nil
+}
+
+func (r *Runner) run(ctx context.Context, path string, e event) {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.limit, fmt.Errorf("not done within %v", r.limit))
+	defer cancel()
+	start := time.Now()
+	var out head
+	cmd := exec.CommandContext(ctx, path, e.name)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", e.environment(), &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second // a child that left the group may hold our pipe
+	err := cmd.Start()
+	if err == nil {
+		_ = syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, niceness)
+		err = cmd.Wait()
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	log := r.log.With("script", filepath.Base(path), "event", e.name, "took", time.Since(start).Round(time.Millisecond))
+	if err != nil {
+		log.Warn("script failed", "err", err, "output", out.String())
+		return
+	}
+	log.Debug("script ran", "output", out.String())
+}
+
+// head keeps the first part of what is written.
+type head struct{ bytes.Buffer }
+
+func (t *head) Write(p []byte) (int, error) {
+	_, _ = t.Buffer.Write(p[:min(len(p), maxOutput-t.Len())])
+	return len(p), nil
+}

@@ -1,0 +1,235 @@
+package userhooks
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/wanfail/wanfail/dhcp"
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/config"
+)
+
+// rig is a directory of scripts that write to files in out.
+type rig struct {
+	t        *testing.T
+	dir, out string
+	r        *Runner
+	log      *logged
+	stop     func()
+}
+
+type logged struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Buffer.Write(p)
+}
+
+func (l *logged) has(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.String(), text)
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	g := &rig{t: t, dir: t.TempDir(), out: t.TempDir(), log: &logged{}}
+	if err := os.Chmod(g.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	g.r = New(g.dir, slog.New(slog.NewTextHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	g.r.patience = 0
+	return g
+}
+
+func (g *rig) start() {
+	ctx, cancel := context.WithCancel(g.t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); g.r.Run(ctx) }()
+	g.stop = sync.OnceFunc(func() { cancel(); <-done })
+	g.t.Cleanup(g.stop)
+}
+
+func (g *rig) script(name, text string, mode os.FileMode) {
+	g.t.Helper()
+	path := filepath.Join(g.dir, name)
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o600); err != nil {
+		g.t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+func (g *rig) await(what string, cond func() bool) {
+	g.t.Helper()
+	for end := time.Now().Add(10 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			g.t.Fatalf("no %s within 10 s; log:\n%s", what, g.log)
+		}
+	}
+}
+
+func (g *rig) lines(name string) []string {
+	b, _ := os.ReadFile(filepath.Join(g.out, name))
+	return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
+}
+
+var wan = config.WAN{Name: "wan", Parent: "eth2", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
+
+func lease(addr string) *dhcp.Lease {
+	return &dhcp.Lease{
+		Prefix: netip.MustParsePrefix(addr), Server: netip.MustParseAddr("192.0.2.1"), Gateway: netip.MustParseAddr("192.0.2.1"),
+		DNS: []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("192.0.2.54")}, Domain: "isp.example", MTU: 1492,
+		Routes: []dhcp.Route{{Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("192.0.2.1")}, {Dst: netip.MustParsePrefix("10.0.0.0/8")}},
+		TTL:    time.Hour, T1: time.Minute, T2: 2 * time.Minute,
+	}
+}
+
+func TestEventsInOrder(t *testing.T) {
+	g := newRig(t)
+	g.script("log", fmt.Sprintf("echo \"$1 $WANFAIL_EVENT $WANFAIL_ROLE $WANFAIL_BY|$WANFAIL_WAN $WANFAIL_ADDRESS $WANFAIL_OLD_ADDRESS\" >>%s/log\n", g.out), 0o755)
+	g.start()
+	g.r.Role(hooks.Primary, "keepalived[811] VI_1 MASTER")
+	_ = g.r.Publish(t.Context(), wan, lease("192.0.2.7/24"))
+	renewed := lease("192.0.2.7/24")
+	renewed.Acquired, renewed.TTL = time.Hour, 2*time.Hour
+	_ = g.r.Publish(t.Context(), wan, renewed) // no event
+	_ = g.r.Publish(t.Context(), wan, lease("192.0.2.8/24"))
+	_ = g.r.Withdraw(t.Context(), wan)
+	_ = g.r.Withdraw(t.Context(), wan) // no event
+	g.r.Role(hooks.Backup, "by hand BACKUP")
+	want := []string{
+		"primary primary primary keepalived[811] VI_1 MASTER| ", "bound bound |wan 192.0.2.7 ",
+		"changed changed |wan 192.0.2.8 192.0.2.7", "lost lost |wan  192.0.2.8", "backup backup backup by hand BACKUP| ",
+	}
+	normal := func() (got []string) {
+		for _, l := range g.lines("log") {
+			got = append(got, strings.Join(strings.Fields(l), " "))
+		}
+		return got
+	}
+	for i := range want {
+		want[i] = strings.Join(strings.Fields(want[i]), " ")
+	}
+	g.await("five events", func() bool { return len(g.lines("log")) >= len(want) })
+	if got := normal(); !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	e := event{name: Bound, at: time.Unix(0, 0), wan: wan, lease: lease("192.0.2.7/24")}
+	got := e.environment()
+	for _, want := range []string{
+		"WANFAIL_EVENT=bound", "WANFAIL_TIME=1970-01-01T00:00:00Z", "WANFAIL_WAN=wan", "WANFAIL_PARENT=eth2", "WANFAIL_MAC=02:00:00:00:00:01",
+		"WANFAIL_ADDRESS=192.0.2.7", "WANFAIL_PREFIX=192.0.2.7/24", "WANFAIL_GATEWAY=192.0.2.1", "WANFAIL_SERVER=192.0.2.1",
+		"WANFAIL_DNS=192.0.2.53 192.0.2.54", "WANFAIL_DOMAIN=isp.example", "WANFAIL_MTU=1492", "WANFAIL_LEASE_SECONDS=3600",
+		"WANFAIL_ROUTES=0.0.0.0/0>192.0.2.1 10.0.0.0/8",
+	} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no %q in %q", want, got)
+		}
+	}
+	if slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, "HOME=") || strings.HasPrefix(s, "GO") }) {
+		t.Errorf("the keeper's own environment leaks: %q", got)
+	}
+}
+
+// Scripts of one event run at the same time, and one that hangs is killed with
+// its children.
+func TestParallelAndLimited(t *testing.T) {
+	g := newRig(t)
+	g.r.limit = 500 * time.Millisecond
+	for _, name := range []string{"a", "b"} { // each needs the other
+		g.script(name, fmt.Sprintf("touch %s/%s\nwhile ! [ -e %s/a -a -e %s/b ]; do sleep 0.01; done\necho ok >>%s/met\n", g.out, name, g.out, g.out, g.out), 0o755)
+	}
+	g.script("hangs", "sleep 300 &\nsleep 300\n", 0o755)
+	g.script("fails", "echo why; exit 3\n", 0o755)
+	g.start()
+	start := time.Now()
+	g.r.Role(hooks.Primary, "x")
+	if took := time.Since(start); took > 50*time.Millisecond {
+		t.Errorf("the caller waited %v", took)
+	}
+	g.await("both", func() bool { return len(g.lines("met")) == 2 })
+	g.await("limit", func() bool { return g.log.has("script=hangs") && g.log.has("not done within 500ms") })
+	g.await("failure", func() bool { return g.log.has("exit status 3") && g.log.has("output=\"why\\n\"") })
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+func TestWhatIsNotRun(t *testing.T) {
+	g := newRig(t)
+	mark := func(name string) string { return fmt.Sprintf("touch %s/%s.ran\n", g.out, name) }
+	for _, name := range []string{".hidden", "old.bak", "x~", "a b", "c.dpkg-old"} {
+		g.script(name, mark("bad"), 0o755)
+	}
+	g.script("noexec", mark("bad"), 0o644)
+	g.script("writable", mark("bad"), 0o777)
+	g.script("good.sh", mark("good"), 0o755)
+	if err := os.Mkdir(filepath.Join(g.dir, "dir"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	g.start()
+	g.r.Role(hooks.Backup, "x")
+	g.await("good one", func() bool { return g.log.has("script ran") })
+	entries, _ := os.ReadDir(g.out)
+	if len(entries) != 1 || entries[0].Name() != "good.ran" {
+		t.Errorf("ran: %v", entries)
+	}
+	if !g.log.has("writable belongs to another user or may be written by others") {
+		t.Errorf("nothing said about the writable one:\n%s", g.log)
+	}
+	// A directory that others may write is none to trust at all.
+	if err := os.Chmod(g.dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := g.r.scripts(); err == nil || len(s) > 0 {
+		t.Errorf("got %v, %v", s, err)
+	}
+	g.r.dir = filepath.Join(g.dir, "none")
+	if s, err := g.r.scripts(); err != nil || len(s) > 0 {
+		t.Errorf("no directory: %v, %v", s, err)
+	}
+}
+
+// Roles wait until the failover is over; a storm is bounded.
+func TestPatienceAndBacklog(t *testing.T) {
+	g := newRig(t)
+	g.r.patience = 200 * time.Millisecond
+	g.script("log", fmt.Sprintf("echo $1 >>%s/log\n", g.out), 0o755)
+	g.start()
+	start := time.Now()
+	g.r.Role(hooks.Primary, "x")
+	g.await("event", func() bool { return g.lines("log")[0] == "primary" })
+	if took := time.Since(start); took < 200*time.Millisecond {
+		t.Errorf("ran after %v", took)
+	}
+	g.stop()
+	for range backlog + 10 {
+		g.r.Role(hooks.Backup, "x")
+	}
+	if len(g.r.queue) != backlog || !g.log.has("far behind") {
+		t.Errorf("queue of %d", len(g.r.queue))
+	}
+}
