@@ -49,6 +49,7 @@ var debFiles = []string{
 	"0644 /usr/share/doc/wanfail/examples/conntrackd/conntrackd-lan.conf",
 	"0644 /usr/share/doc/wanfail/examples/conntrackd/conntrackd-link.conf",
 	"0644 /usr/share/doc/wanfail/examples/keepalived/keepalived-check.conf",
+	"0644 /usr/share/doc/wanfail/examples/keepalived/keepalived-drill.conf",
 	"0644 /usr/share/doc/wanfail/examples/keepalived/keepalived-fast.conf",
 	"0644 /usr/share/doc/wanfail/examples/keepalived/keepalived-fifo.conf",
 	"0644 /usr/share/doc/wanfail/examples/keepalived/keepalived.conf",
