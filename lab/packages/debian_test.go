@@ -16,7 +16,7 @@ import (
 func debian(t *testing.T, systemd bool) root {
 	t.Helper()
 	r := newRoot(t, "usr/sbin/wanfail", "usr/bin/deb-systemd-helper", "usr/bin/deb-systemd-invoke",
-		"bin/systemctl", "bin/networkctl", "sbin/start-stop-daemon", "sbin/ip")
+		"bin/systemctl", "bin/networkctl", "sbin/start-stop-daemon", "bin/ip")
 	for _, s := range []string{"postinst", "prerm", "postrm"} {
 		r.copy(t, packaging("debian/"+s), s, 0o755)
 	}
