@@ -102,7 +102,7 @@ type acquisition struct {
 // acquire watches a client from its start until it has the address and an ACK.
 func (c client) acquire(r *router, again bool) (a acquisition, kill func()) {
 	r.t.Helper()
-	sent, changes, acks := len(r.sent()), len(r.addrs.changes(0)), len(r.acks())
+	sent, changes, acks := len(r.sent()), len(r.addrs.changes(0)), r.count(dhcpv4.MessageTypeAck)
 	frames := len(r.wire.Frames(nil))
 	started, kill := c.run(r, again)
 	var at time.Time

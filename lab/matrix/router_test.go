@@ -308,6 +308,18 @@ func (r *router) answers(kind dhcpv4.MessageType, n int, limit time.Duration) me
 	return got
 }
 
+// count is how many DHCP messages of a kind have come to the router so far.
+func (r *router) count(kind dhcpv4.MessageType) (n int) {
+	r.t.Helper()
+	r.settle()
+	for _, f := range r.wire.Frames(func(f lab.Frame) bool { return !f.FromMachine }) {
+		if m, ok := f.DHCP(); ok && m.MessageType() == kind {
+			n++
+		}
+	}
+	return n
+}
+
 // explain shows everything that was on the wire.
 func (r *router) explain() {
 	var b bytes.Buffer

@@ -39,11 +39,8 @@ type server struct {
 	shortest time.Duration
 	// timers: T1 and T2 can be configured.
 	timers bool
-	// memory: it knows its leases after a restart. Without that it can still give
-	// the same address to the same client, by a hash.
-	memory bool
-	// refuses: a RENEW or REBIND for an address of another network is answered with
-	// a NAK. Otherwise it is not answered at all.
+	// refuses: a REBIND for an address of another network is answered with a NAK.
+	// Otherwise it is not answered at all. INIT-REBOOT is refused by all.
 	refuses bool
 	// configure writes what the server needs into dir of the image at root and
 	// returns its command line. Leases belong into files called leases*.
@@ -53,10 +50,10 @@ type server struct {
 // kinds are all servers of the image.
 var kinds = []server{
 	// Less than two minutes is not to be had from dnsmasq.
-	{name: "dnsmasq", shortest: 2 * time.Minute, timers: true, memory: true, refuses: true, configure: dnsmasq},
-	{name: "kea", shortest: time.Second, timers: true, memory: true, refuses: true, configure: kea},
-	{name: "isc", shortest: time.Second, timers: true, memory: true, refuses: true, configure: isc},
-	{name: "udhcpd", shortest: time.Second, memory: true, configure: udhcpd},
+	{name: "dnsmasq", shortest: 2 * time.Minute, timers: true, refuses: true, configure: dnsmasq},
+	{name: "kea", shortest: time.Second, timers: true, configure: kea},
+	{name: "isc", shortest: time.Second, timers: true, configure: isc},
+	{name: "udhcpd", shortest: time.Second, configure: udhcpd},
 	{name: "networkd", shortest: time.Second, configure: networkd},
 }
 
