@@ -36,8 +36,10 @@ func reports() map[string]hooks.Report {
 				At: now.Add(-2*time.Hour - 3*time.Minute), Role: hooks.Primary, By: "keepalived[811] VI_1 MASTER", Took: 1234 * time.Millisecond,
 				Phases: []hooks.Phase{
 					{Name: "macvlan", Detail: "wan on eth2", Took: 800 * time.Microsecond, At: 800 * time.Microsecond},
-					{Name: "lease", Took: 2 * time.Millisecond, At: 2100 * time.Microsecond}, {Name: "address", Took: time.Millisecond, At: 2900 * time.Microsecond},
-					{Name: "conntrackd commit", At: 11 * time.Millisecond}, {Name: "start dnsmasq", At: 41 * time.Millisecond},
+					{Name: "lease", Took: 2 * time.Millisecond, At: 2100 * time.Microsecond},
+					{Name: "address", Took: time.Millisecond, At: 2900 * time.Microsecond},
+					{Name: "conntrackd commit", At: 11 * time.Millisecond},
+					{Name: "start dnsmasq", At: 41 * time.Millisecond},
 					{Name: "start miniupnpd", At: 1234 * time.Millisecond, Error: "unit failed: exit status 1"},
 				},
 				Problems: []string{"start miniupnpd: unit failed: exit status 1"},
@@ -128,8 +130,14 @@ func TestWrap(t *testing.T) {
 		text string
 		want string
 	}{
-		{"", ""}, {"abc", "abc"}, {"abcde fgh", "abcde|fgh"}, {"abcdefgh", "abcde|fgh"}, {"ab abcdefgh", "ab|abcde|fgh"},
-		{"ab cd ef", "ab cd|ef"}, {"äöüßé x", "äöüßé|x"}, {"a    b c d", "a   |b c d"},
+		{"", ""},
+		{"abc", "abc"},
+		{"abcde fgh", "abcde|fgh"},
+		{"abcdefgh", "abcde|fgh"},
+		{"ab abcdefgh", "ab|abcde|fgh"},
+		{"ab cd ef", "ab cd|ef"},
+		{"äöüßé x", "äöüßé|x"},
+		{"a    b c d", "a   |b c d"},
 	} {
 		if got := strings.Join(wrap(c.text, 5), "|"); strings.ReplaceAll(got, " |", "|") != strings.ReplaceAll(c.want, "   |", "|") {
 			t.Errorf("%q: got %q, want %q", c.text, got, c.want)
