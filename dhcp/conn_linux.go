@@ -51,7 +51,7 @@ type socketConn struct {
 }
 
 func (s *sockets) open(wanted func([]byte) bool, deliver chan<- datagram) (conn, error) {
-	ifi, err := net.InterfaceByName(s.iface)
+	ifi, err := findInterface(s.iface)
 	if err != nil {
 		return nil, fmt.Errorf("find interface %s: %w (%w)", s.iface, unix.ENODEV, err)
 	}

@@ -183,6 +183,7 @@ func (k *Keeper) decide(ctx context.Context) {
 func (k *Keeper) begin(ctx context.Context, role hooks.Role, news verdict, changed map[*wan]verdict) {
 	if !k.joins(role, changed) {
 		k.abandon()
+		k.memory.busy()
 		k.epoch++
 		k.now = &transition{epoch: k.epoch, Transition: hooks.Transition{At: time.Now(), Role: role, By: news.by}}
 	}

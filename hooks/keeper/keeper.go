@@ -74,6 +74,7 @@ type Keeper struct {
 	cause     hooks.Token // of the wish that was ordered last
 	now       *transition
 	past      []hooks.Transition
+	memory    memory
 	waiters   map[*waiter]struct{}
 	followers map[chan struct{}]struct{}
 	asked     bool // the loop's last piece of work was a question, which changes nothing
@@ -143,6 +144,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if k.store, err = hooks.OpenStore(k.RunDir); err != nil {
 		return err
 	}
+	k.memory.start()
+	defer k.memory.end()
 	ctx, stop := context.WithCancelCause(ctx)
 	k.life = ctx
 	var tasks sync.WaitGroup

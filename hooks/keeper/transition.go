@@ -60,6 +60,7 @@ func (k *Keeper) remember(t hooks.Transition) {
 		k.past = slices.Delete(k.past, 0, len(k.past)-remembered)
 	}
 	k.now = nil
+	k.memory.rest()
 }
 
 // phases are the parts of t so far, in the order in which they ended.

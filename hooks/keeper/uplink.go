@@ -22,6 +22,7 @@ type kernel interface {
 	Mute(ctx context.Context, l netif.Link) error
 	Purge(ctx context.Context, l netif.Link) (bool, error)
 	Observe(ctx context.Context, l netif.Link) (netif.Observed, error)
+	Glance(ctx context.Context, l netif.Link) (netif.Observed, error)
 	speaker
 }
 
@@ -446,7 +447,7 @@ func (u *uplink) look(ctx context.Context) {
 		return
 	}
 	// What an event says may be over by now: ask.
-	o, err := u.kernel.Observe(ctx, link(u.wan))
+	o, err := u.kernel.Glance(ctx, link(u.wan))
 	if u.exchange != nil {
 		u.exchange.client.Carrier(err == nil && o.Up && o.Carrier)
 	}

@@ -182,14 +182,14 @@ func (r *Results) writeCost(b *strings.Builder) {
 	if c == nil {
 		return
 	}
-	b.WriteString("## Cost\n\n")
+	b.WriteString("## Cost\n\nA MB is 2^20 bytes.\n\n")
 	var rows [][]string
 	for _, bin := range c.Binaries {
 		name := "binary, " + bin.Arch
 		if bin.Tags != "" {
 			name += " (" + bin.Tags + ")"
 		}
-		rows = append(rows, []string{name, fmt.Sprintf("%.2f MB", float64(bin.Bytes)/1e6)})
+		rows = append(rows, []string{name, fmt.Sprintf("%.2f MB", float64(bin.Bytes)/(1<<20))})
 	}
 	rows = append(rows,
 		[]string{"RSS of the keeper, backup", fmt.Sprintf("%s (%s anonymous)", megabytes(c.BackupRSS), megabytes(c.BackupAnon))},

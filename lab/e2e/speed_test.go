@@ -125,7 +125,7 @@ func TestSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if most := int64(7_000_000); info.Size() > most {
+	if most := int64(7 << 20); info.Size() > most {
 		t.Errorf("the binary has %d bytes, more than %d", info.Size(), most)
 	}
 	w := build(t, 30*time.Second, lab.Options{})

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -74,8 +74,19 @@ func silent(ctx context.Context, err error) error {
 	return fmt.Errorf("conntrackd does not answer: %w", err)
 }
 
-// activeExternal finds the first of the external cache's counters.
-var activeExternal = regexp.MustCompile(`(?m)^cache:external\s+active objects:\s+(\d+)$`)
+// activeExternal finds the first of the external cache's counters in the
+// statistics. (No regular expression: to compile one costs each hook, which has
+// no use for it, a tenth of a millisecond.)
+func activeExternal(statistics string) (n int, ok bool) {
+	for line := range strings.Lines(statistics) {
+		if counters, found := strings.CutPrefix(line, "cache:external"); found {
+			_, value, _ := strings.Cut(counters, "active objects:")
+			n, err := strconv.Atoi(strings.TrimSpace(value))
+			return n, err == nil
+		}
+	}
+	return 0, false
+}
 
 // external returns how many connections of the peer's the daemon holds. With
 // DisableExternalCache there is no such cache, and none.
@@ -87,9 +98,9 @@ func (d *Daemon) external(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	m := activeExternal.FindStringSubmatch(answer)
-	if m == nil {
+	n, ok := activeExternal(answer)
+	if !ok {
 		return 0, fmt.Errorf("conntrackd's statistics have no external cache: %.100q", answer)
 	}
-	return strconv.Atoi(m[1])
+	return n, nil
 }
