@@ -62,8 +62,11 @@ func Compare(mine, peer Identity) (all []Finding) {
 		}
 		p := peer.WANs[at]
 		for _, c := range [...]struct{ what, mine, peer string }{
-			{"macaddr", w.MAC, p.MAC}, {"clientid", w.ClientID, p.ClientID}, {"vendorclass", w.VendorClass, p.VendorClass},
-			{"userclass", w.UserClass, p.UserClass}, {"hostname", w.Hostname, p.Hostname},
+			{"macaddr", w.MAC, p.MAC},
+			{"clientid", w.ClientID, p.ClientID},
+			{"vendorclass", w.VendorClass, p.VendorClass},
+			{"userclass", w.UserClass, p.UserClass},
+			{"hostname", w.Hostname, p.Hostname},
 		} {
 			if !strings.EqualFold(c.mine, c.peer) {
 				all = append(all, one("peer-"+c.what, Error, fmt.Sprintf("%s of %s is '%s' here and '%s' on the peer", c.what, w.Name, c.mine, c.peer),
@@ -92,7 +95,8 @@ func compareVRRP(mine, peer []*Instance) (all []Finding) {
 		p := peer[at]
 		vips := func(i *Instance) string { return strings.Join(slices.Sorted(slices.Values(i.VIPs)), " ") }
 		for _, c := range [...]struct{ what, mine, peer string }{
-			{"virtual_router_id", m.RouterID, p.RouterID}, {"version", fmt.Sprint(m.Version), fmt.Sprint(p.Version)},
+			{"virtual_router_id", m.RouterID, p.RouterID},
+			{"version", fmt.Sprint(m.Version), fmt.Sprint(p.Version)},
 			{"advert_int", fmt.Sprint(m.Advert), fmt.Sprint(p.Advert)},
 			{"virtual_ipaddress", vips(m), vips(p)},
 		} {

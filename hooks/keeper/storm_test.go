@@ -123,8 +123,12 @@ func (r *rig) throw(dice *rand.Rand, n int) (all []*thrown) {
 func (r *rig) throwOne(dice *rand.Rand) *thrown {
 	h := &thrown{role: hooks.Role(dice.IntN(2)), killed: dice.IntN(5) == 0}
 	arg := [][]string{
-		{"backup", "--wait", "3s"}, {"notify", "--wait", "3s", "INSTANCE", "VI_1", "FAULT", "100"}, {"stop"},
-		{"primary", "--wait", "3s"}, {"notify", "--wait", "3s", "GROUP", "VG", "MASTER", "100"}, {"master"},
+		{"backup", "--wait", "3s"},
+		{"notify", "--wait", "3s", "INSTANCE", "VI_1", "FAULT", "100"},
+		{"stop"},
+		{"primary", "--wait", "3s"},
+		{"notify", "--wait", "3s", "GROUP", "VG", "MASTER", "100"},
+		{"master"},
 	}[3*int(h.role)+dice.IntN(3)]
 	h.cmd = r.command(nil, arg...)
 	if err := h.cmd.Start(); err != nil {
