@@ -59,6 +59,13 @@ func App(version string) *cli.App {
 		Name:    "wanfail",
 		Usage:   "two routers, one DHCP-assigned WAN address",
 		Version: version, HideHelpCommand: true,
+		Description: `Two routers share one address that the ISP gives by DHCP. keepalived decides who
+is master and calls wanfail, which makes it true on the WAN: the primary has a
+macvlan interface with a MAC address that both routers share, and with it the
+lease; the backup has none and is silent.
+
+A command that changes the role records it and asks the resident process, the
+keeper, to make it so; where none runs, it starts one. The newest word wins.`,
 		ExitErrHandler: func(*cli.Context, error) {}, // Run maps errors to exit codes
 		OnUsageError:   onUsage,
 		Before:         checkFlags,
@@ -101,6 +108,7 @@ func commands() []*cli.Command {
 		statusCommand(),
 		checkCommand(),
 		doctorCommand(),
+		drillCommand(),
 		{
 			Name: "release", Usage: "give the lease back to the ISP and become backup", Flags: []cli.Flag{wait},
 			Action: func(c *cli.Context) error { return say(c, hooks.OpRelease, "", "RELEASE") },

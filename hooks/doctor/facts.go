@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"net"
 	"net/netip"
 	"path"
@@ -56,12 +55,7 @@ type Facts struct {
 func (s *System) Gather(ctx context.Context, f *Facts) {
 	f.Now = s.Now()
 	f.OpenWrt = s.exists("/etc/openwrt_release")
-	for _, file := range []string{"/etc/keepalived/keepalived.conf", "/tmp/keepalived.conf"} { // the second is made of UCI's
-		f.Keepalived, f.KeepalivedErr = s.keepalived(file)
-		if !errors.Is(f.KeepalivedErr, fs.ErrNotExist) {
-			break
-		}
-	}
+	f.Keepalived, f.KeepalivedErr = s.Keepalived()
 	s.boot(f)
 	s.claims(ctx, f)
 	s.sysctl(f)

@@ -3,6 +3,8 @@ package doctor
 import (
 	"bufio"
 	"bytes"
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -178,28 +180,45 @@ type Instance struct {
 	NoPreempt bool     `json:"nopreempt,omitempty"`
 	Delay     float64  `json:"preempt_delay_seconds,omitempty"`
 	Files     []string `json:"-"` // track_file names
+	Weights   []string `json:"-"` // their weights here, "" for the file's own
 	Where     string   `json:"-"`
 	Hooks     []*Hook  `json:"-"`
 }
 
 // Keepalived is what matters here of its configuration.
 type Keepalived struct {
-	File      string
-	Security  bool // enable_script_security
-	FIFO      []*Hook
-	Instances []*Instance
-	// TrackFiles are the paths of vrrp_track_file blocks, by name.
-	TrackFiles map[string]string
+	File       string
+	Security   bool // enable_script_security
+	FIFO       []*Hook
+	Instances  []*Instance
+	TrackFiles map[string]TrackFile
+}
+
+// TrackFile is a track_file block, whose number counts weight times.
+type TrackFile struct {
+	Path   string
+	Weight string
 }
 
 var hookWords = []string{"notify", "notify_master", "notify_backup", "notify_fault", "notify_stop"}
+
+// Keepalived reads the configuration that is in force.
+func (s *System) Keepalived() (k *Keepalived, err error) {
+	for _, file := range []string{"/etc/keepalived/keepalived.conf", "/tmp/keepalived.conf"} { // the second is made of UCI's
+		k, err = s.keepalived(file)
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return k, err
+}
 
 func (s *System) keepalived(file string) (*Keepalived, error) {
 	root, err := s.parseKeepalived(file)
 	if err != nil {
 		return nil, err
 	}
-	k := &Keepalived{File: file, TrackFiles: map[string]string{}}
+	k := &Keepalived{File: file, TrackFiles: map[string]TrackFile{}}
 	version := 2
 	for _, g := range root.all("global_defs") {
 		_, on := g.value("enable_script_security")
@@ -213,7 +232,7 @@ func (s *System) keepalived(file string) (*Keepalived, error) {
 	}
 	for _, t := range root.all("track_file", "vrrp_track_file") {
 		path, _ := t.value("file")
-		k.TrackFiles[t.word(1)] = path
+		k.TrackFiles[t.word(1)] = TrackFile{Path: path, Weight: t.or("weight", "1")}
 	}
 	for _, b := range root.all("vrrp_instance", "vrrp_sync_group") {
 		k.Instances = append(k.Instances, s.instance(b, version))
@@ -239,6 +258,11 @@ func (s *System) instance(b *block, version int) *Instance {
 	for _, t := range b.all("track_file") {
 		for _, f := range t.inner {
 			i.Files = append(i.Files, f.word(0))
+			weight := ""
+			if f.word(1) == "weight" {
+				weight = f.word(2)
+			}
+			i.Weights = append(i.Weights, weight)
 		}
 	}
 	for _, h := range b.all(hookWords...) {
