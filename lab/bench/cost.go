@@ -139,7 +139,7 @@ func measureCost(ctx context.Context, o Options) (c *CostResult, err error) {
 	if c.HookRSS, err = hookMemory(ctx, r); err != nil {
 		return nil, err
 	}
-	if err := sleep(ctx, 3*time.Second); err != nil {
+	if err := sleep(ctx, settled); err != nil {
 		return nil, err
 	}
 	if c.Idle, err = keeperIdle(ctx, r, while); err != nil {

@@ -196,6 +196,10 @@ func (s *ScaleResult) demote(ctx context.Context, r *lab.Router, hook ...string)
 	})
 }
 
+// settled is when the last announcement has been sent and the keeper has given
+// back what the transition needed.
+const settled = 5 * time.Second
+
 // keeper looks at the keeper while it is primary.
 func (s *ScaleResult) keeper(ctx context.Context, r *lab.Router, before time.Duration, quick bool) error {
 	pause := 10 * time.Second
@@ -207,7 +211,7 @@ func (s *ScaleResult) keeper(ctx context.Context, r *lab.Router, before time.Dur
 		return err
 	}
 	s.Promotion = after - before
-	if err := sleep(ctx, 2*time.Second); err != nil { // announcements
+	if err := sleep(ctx, settled); err != nil {
 		return err
 	}
 	if s.Idle, err = keeperIdle(ctx, r, pause); err != nil {
