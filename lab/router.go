@@ -73,7 +73,7 @@ func (r *Router) configure() error {
 		{"miniupnpd.conf", "/etc/miniupnpd/miniupnpd.conf", 0o644, true},
 		{"conntrackd.conf", "/etc/conntrackd/conntrackd.conf", 0o644, o.Conntrackd},
 		{"wanfail.conf", "/etc/wanfail.conf", 0o644, o.Scheme == Wanfail},
-		{"primary-backup.sh", scriptPath, 0o755, o.Scheme == Script || o.Scheme == Careful},
+		{"primary-backup.sh.tmpl", scriptPath, 0o755, o.Scheme == Script || o.Scheme == Careful},
 	} {
 		if !f.wanted {
 			continue
