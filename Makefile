@@ -12,7 +12,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 GCFLAGS := all=-l
 TOOL    := go tool -modfile=packaging/tools/go.mod
 LAB     := build/lab
-SHELL_SCRIPTS = $(shell git ls-files | grep -v '\.tmpl$$' | xargs awk 'FNR == 1 && /^\#!\/bin\/(ba)?sh/ && !/rc.common/ { print FILENAME }')
+SHELL_SCRIPTS = $(shell git ls-files | grep -v '\.tmpl$$' | xargs awk 'FNR == 1 && /^.!\/bin\/(ba)?sh/ && !/rc.common/ { print FILENAME }')
 
 SCENARIO ?= crash
 FUZZTIME ?= 10s
