@@ -242,7 +242,8 @@ func (s *System) keepalived(file string) (*Keepalived, error) {
 
 func (s *System) instance(b *block, version int) *Instance {
 	i := &Instance{
-		Name: b.word(1), Group: b.word(0) == "vrrp_sync_group", Where: where(b)}
+		Name: b.word(1), Group: b.word(0) == "vrrp_sync_group", Where: where(b),
+	}
 	i.Interface, _ = b.value("interface")
 	i.RouterID, _ = b.value("virtual_router_id")
 	_, i.NoPreempt = b.value("nopreempt")
