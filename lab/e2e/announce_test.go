@@ -1,0 +1,80 @@
+package e2e
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/wanfail/wanfail/lab"
+)
+
+// TestAnnouncements: who becomes primary says so, four times in a second, and asks
+// the gateway; the switch has learned where the shared MAC address is now before
+// the hook has returned.
+func TestAnnouncements(t *testing.T) {
+	w := build(t, 30*time.Second, lab.Options{})
+	ar0, ar1 := w.l.Router(0), w.l.Router(1)
+	w.role(ar0, "primary")
+	w.isPrimary(ar0)
+	if at := w.switchPort(); at != ar0.WAN() {
+		t.Fatalf("the shared MAC address is behind %s, want %s", at, ar0.WAN())
+	}
+	w.role(ar0, "backup")
+	c, err := w.l.Capture(ar1.WAN(), lab.FilterControl())
+	w.must(err)
+	since := time.Now()
+	w.role(ar1, "primary")
+	if at := w.switchPort(); at != ar1.WAN() {
+		t.Errorf("the switch still sends to %s", at)
+	}
+	addr := w.isPrimary(ar1).Addr()
+	up, err := w.tl.Wait(w.ctx, since, lab.Is(ar1.Name, lab.KindAddr, ""))
+	w.must(err)
+
+	burst := func() (at []time.Duration) {
+		for _, e := range w.tl.Events(since) {
+			if lab.Is(ar1.Name, lab.KindARP, addr.String())(e) {
+				at = append(at, e.At.Sub(up.At))
+			}
+		}
+		return at
+	}
+	// Each announcement is a request and a reply: neighbours differ in what they
+	// listen to.
+	w.eventually("four announcements", func() (bool, error) { return len(burst()) >= 8, nil })
+	for i, want := range []time.Duration{0, 50 * time.Millisecond, 200 * time.Millisecond, time.Second} {
+		const late = 50 * time.Millisecond // a busy computer
+		if got := burst()[2*i]; got < want-5*time.Millisecond || got > want+late {
+			t.Errorf("announcement %d came %v after the address, want %v", i+1, got, want)
+		}
+	}
+	w.must(c.Close())
+	asked := c.Frames(func(f lab.Frame) bool {
+		a, ok := f.ARP()
+		return ok && f.FromMachine && !a.Reply && a.Sender == addr && a.Target == lab.Gateway
+	})
+	if len(asked) == 0 {
+		t.Error("the gateway was not asked")
+	} else if late := asked[0].At.Sub(up.At); late > 50*time.Millisecond {
+		t.Errorf("the gateway was asked %v after the address", late)
+	}
+}
+
+// switchPort is where the ISP's switch has seen the shared MAC address last.
+func (w *world) switchPort() lab.Port {
+	w.Helper()
+	entries, err := netlink.NeighList(0, unix.AF_BRIDGE)
+	w.must(err)
+	i := slices.IndexFunc(entries, func(n netlink.Neigh) bool {
+		return n.HardwareAddr.String() == lab.SharedMAC().String()
+	})
+	if i < 0 {
+		return ""
+	}
+	link, err := netlink.LinkByIndex(entries[i].LinkIndex)
+	w.must(err)
+	return lab.Port(link.Attrs().Name)
+}
