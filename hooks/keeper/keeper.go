@@ -102,6 +102,9 @@ type owner struct {
 // ErrRunning tells that another keeper drives this run directory.
 var ErrRunning = errors.New("another keeper is running")
 
+// ErrUnreachable tells that a keeper ended because no hook can reach it any more.
+var ErrUnreachable = errors.New("somebody removed the keeper's socket")
+
 // lockWait is how long a keeper waits for its lock: as long as a hook may need
 // that purges the WAN on its own.
 const lockWait = 10 * time.Second
@@ -154,7 +157,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		k.drain(&tasks)
 	}()
 
-	watch, err := hooks.WatchDir(k.RunDir, hooks.IntentFile)
+	watch, err := hooks.WatchDir(k.RunDir, hooks.IntentFile, hooks.SocketFile)
 	if err != nil {
 		return err
 	}
@@ -186,8 +189,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 	tasks.Go(func() { k.reread(ctx, watch, stop) })
 	tasks.Go(func() { k.serve(ctx, socket) })
 	k.loop(ctx)
-	if cause := context.Cause(ctx); errors.Is(cause, hooks.ErrDirGone) {
-		return fmt.Errorf("run directory: %w", cause)
+	if cause := context.Cause(ctx); errors.Is(cause, ErrUnreachable) {
+		return cause
 	}
 	return nil
 }
@@ -240,15 +243,22 @@ func (k *Keeper) loop(ctx context.Context) {
 
 // reread reloads the record of intents when it is replaced: a hook that is
 // killed right after its record was written has spoken all the same. Without its
-// run directory a keeper is out of reach: it ends, the next one makes another.
+// socket, or the whole run directory, a keeper is out of reach: it ends, the next
+// one makes another. (Of the directory alone inotify would not tell: the socket
+// keeps it in the kernel.)
 func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch, stop func(error)) {
 	for {
 		err := watch.Wait(ctx)
 		switch {
 		case err == nil:
+			_, err := os.Lstat(filepath.Join(k.RunDir, hooks.SocketFile))
+			if errors.Is(err, os.ErrNotExist) {
+				stop(fmt.Errorf("%w: %w", ErrUnreachable, err))
+				return
+			}
 			k.do(func() { k.reload() })
 		case errors.Is(err, hooks.ErrDirGone):
-			stop(err)
+			stop(fmt.Errorf("%w: %w", ErrUnreachable, err))
 			return
 		default:
 			if ctx.Err() == nil {

@@ -265,7 +265,7 @@ func TestRunDirectoryGoes(t *testing.T) {
 	}
 	select {
 	case err := <-done:
-		if !errors.Is(err, hooks.ErrDirGone) {
+		if !errors.Is(err, keeper.ErrUnreachable) {
 			t.Errorf("it ended with %v", err)
 		}
 	case <-time.After(5 * time.Second):
