@@ -26,6 +26,10 @@ build: wanfail
 wanfail:
 	go build -trimpath -tags $(TAGS) -gcflags '$(GCFLAGS)' -ldflags '$(LDFLAGS)' -o $@ .
 
+# Manual pages and completions, from what --help says: build/man, build/completions.
+docs-gen:
+	go run ./hooks/command/docsgen build '$(VERSION)'
+
 $(LAB):
 	go build -o $@ ./lab/cmd/lab
 
@@ -79,4 +83,5 @@ install: wanfail
 clean:
 	rm -rf wanfail build dist
 
+PACKAGES_NEED := docs-gen
 include packaging/packages.mk

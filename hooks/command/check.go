@@ -29,7 +29,7 @@ A line that is dead for both routers must not make them swap the role for ever.
 So track --local, what is this router's own, without a weight, and the whole
 with a weight less than the difference of the priorities; see
 packaging/keepalived/keepalived-check.conf.`,
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "local", Usage: "only what is this router's own: neither lease nor gateway"}},
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "local", Usage: "only what is this router's own: neither lease nor gateway", DisableDefaultText: true}},
 	}
 }
 

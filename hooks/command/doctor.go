@@ -35,9 +35,9 @@ wanfail doctor --peer FILE on the other.
 refused while this router or its peer may be primary: the frame would draw the
 traffic of the shared address here.`,
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "json", Usage: "as JSON"},
+			&cli.BoolFlag{Name: "json", Usage: "as JSON", DisableDefaultText: true},
 			&cli.PathFlag{Name: "peer", Usage: "compare with `FILE`, the other router's doctor --json"},
-			&cli.BoolFlag{Name: "probe", Usage: "ask the ISP whether it would answer"},
+			&cli.BoolFlag{Name: "probe", Usage: "ask the ISP whether it would answer", DisableDefaultText: true},
 			&cli.DurationFlag{Name: "wait", Value: 3 * time.Second, Usage: "how long --probe listens for offers"},
 		},
 	}

@@ -31,8 +31,8 @@ address, puts the priority back and waits for the return. keepalived decides all
 the way: without a peer that takes over this router stays master. It needs the
 track_file of packaging/keepalived/keepalived-drill.conf on this router.`,
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"},
-			&cli.DurationFlag{Name: "limit", Usage: "how long each change may take (default: 10s more than keepalived's preempt_delay)"},
+			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask", DisableDefaultText: true},
+			&cli.DurationFlag{Name: "limit", DefaultText: "10s more than keepalived's preempt_delay", Usage: "how long each change may take"},
 			&cli.DurationFlag{Name: "hold", Value: 5 * time.Second, Usage: "how long the peer stays master"},
 		},
 	}

@@ -31,9 +31,9 @@ one report after the other, with --json one in a line.
 
 The forms of --json and --prometheus are stable; docs/status.md describes them.`,
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "follow what changes, as it changes"},
-			&cli.BoolFlag{Name: "json", Usage: "as JSON"},
-			&cli.BoolFlag{Name: "prometheus", Usage: "as metrics for node_exporter's textfile collector"},
+			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "follow what changes, as it changes", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "json", Usage: "as JSON", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "prometheus", Usage: "as metrics for node_exporter's textfile collector", DisableDefaultText: true},
 		},
 	}
 }

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/wanfail/wanfail/hooks/command"
+	"github.com/wanfail/wanfail/hooks/config"
+)
+
+// flat is text without its line breaks, indents and roff.
+func flat(s string) string {
+	s = regexp.MustCompile(`(?m)^\.(TP|PP|nf|fi)\n`).ReplaceAllString(s, "")
+	s = regexp.MustCompile(`(?m)^\.(B|SS|SH|BR) `).ReplaceAllString(s, "")
+	s = strings.NewReplacer(`\-`, "-", `\e`, `\`, `\&`, "").Replace(s)
+	return strings.Join(strings.Fields(s), " ")
+}
+
+func help(t *testing.T, args ...string) string {
+	t.Helper()
+	var out bytes.Buffer
+	if code := command.Run(context.Background(), "1.0", append([]string{"wanfail"}, append(args, "--help")...), &out, &out); code != 0 {
+		t.Fatalf("%v --help: exit code %d: %s", args, code, out.String())
+	}
+	return out.String()
+}
+
+// What --help says of a command or an option, the manual says in the same words.
+func TestManualSaysWhatHelpSays(t *testing.T) {
+	app := command.App("1.0")
+	man := flat(manual(app))
+	check := func(text string, where ...string) {
+		t.Helper()
+		// A section of options has lines of two columns: "   --wait value  how long".
+		_, opts, ok := strings.Cut(text, "OPTIONS:\n")
+		if !ok {
+			t.Fatalf("no options in the help of %v:\n%s", where, text)
+		}
+		for _, line := range strings.Split(strings.TrimSpace(opts), "\n") {
+			tag, usage, _ := strings.Cut(strings.TrimSpace(line), "  ")
+			if strings.HasPrefix(tag, "--help") || strings.HasPrefix(tag, "--version") {
+				continue
+			}
+			want := strings.Join(strings.Fields(tag+" "+usage), " ")
+			if !strings.Contains(man, want) {
+				t.Errorf("%v: --help has %q, the manual has not", where, want)
+			}
+		}
+		if _, rest, ok := strings.Cut(text, "DESCRIPTION:\n"); ok {
+			description, _, _ := strings.Cut(rest, "\n\nOPTIONS:")
+			description, _, _ = strings.Cut(description, "\n\nCOMMANDS:")
+			if want := strings.Join(strings.Fields(description), " "); !strings.Contains(man, want) {
+				t.Errorf("%v: the manual lacks the description %q", where, want)
+			}
+		}
+	}
+	check(help(t))
+	for _, c := range app.Commands {
+		text := help(t, c.Name)
+		if !strings.Contains(text, c.Usage) || !strings.Contains(man, sentence(c.Usage)) {
+			t.Errorf("%s: help or manual lacks %q", c.Name, c.Usage)
+		}
+		check(text, c.Name)
+	}
+}
+
+func TestConfigManual(t *testing.T) {
+	man := flat(configManual("1.0"))
+	for _, d := range config.Manual() {
+		if !strings.Contains(man, d.Name+" "+d.Value+" "+strings.Join(strings.Fields(d.Text), " ")) {
+			t.Errorf("the manual lacks %s", d.Name)
+		}
+	}
+	// Its example is a configuration.
+	_, example, _ := strings.Cut(configManual("1.0"), ".SH EXAMPLE\n.nf\n")
+	example, _, _ = strings.Cut(example, ".fi")
+	path := filepath.Join(t.TempDir(), "wanfail.conf")
+	if err := os.WriteFile(path, []byte(strings.NewReplacer(`\-`, "-", `\&`, "").Replace(example)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(path); err != nil {
+		t.Error(err)
+	}
+}
+
+// No line may be taken for a request that it is not.
+func TestRoff(t *testing.T) {
+	for in, want := range map[string]string{".a": `\&.a`, "'a": `\&'a`, `a\b-c`: `a\eb\-c`, "x\n.y": "x\n\\&.y"} {
+		if got := roff(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+	requests := regexp.MustCompile(`^\.(TH|SH|SS|TP|PP|B|BR|nf|fi)( |$)`)
+	for _, page := range []string{manual(command.App("1.0-rc1")), configManual("1.0")} {
+		for _, line := range strings.Split(page, "\n") {
+			if strings.HasPrefix(line, ".") && !requests.MatchString(line) || strings.HasPrefix(line, "'") {
+				t.Errorf("line %q", line)
+			}
+		}
+	}
+}
+
+func TestWrite(t *testing.T) {
+	dir := t.TempDir()
+	if err := write(dir, "1.0"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"man/wanfail.8", "man/wanfail.conf.5", "completions/bash", "completions/zsh", "completions/fish"} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() < 1000 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The completion is loaded by a real bash and asked.
+func TestBash(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "completion")
+	if err := os.WriteFile(file, []byte(bash(command.App("1.0"))), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(words ...string) string {
+		t.Helper()
+		script := `source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _wanfail; echo "${COMPREPLY[*]}"`
+		out, err := exec.Command("bash", append([]string{"--norc", "-c", script, "bash", file, "wanfail"}, words...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	for _, c := range []struct {
+		words []string
+		want  string
+	}{
+		{[]string{"pri"}, "primary"}, {[]string{"--config", "x", "sta"}, "status"}, {[]string{"status", "--j"}, "--json"},
+		{[]string{"status", "--pro"}, "--prometheus"}, {[]string{"--log-level", "w"}, "warn"}, {[]string{"master", "--dry"}, "--dry-run"},
+		{[]string{"notify", "INSTANCE", "VI_1", "MA"}, "MASTER"}, {[]string{"--log-level", "warn", "doctor", "--pe"}, "--peer"},
+	} {
+		if got := ask(c.words...); got != c.want {
+			t.Errorf("%v: got %q, want %q", c.words, got, c.want)
+		}
+	}
+	for _, c := range command.App("1.0").Commands {
+		for _, n := range c.Names() {
+			if got := ask(n); !strings.Contains(" "+got+" ", " "+n+" ") {
+				t.Errorf("%s is not completed: %q", n, got)
+			}
+		}
+	}
+}
+
+// Every command and option is in the completions of the other shells.
+func TestOthersAreComplete(t *testing.T) {
+	app := command.App("1.0")
+	z, f := zsh(app), fish(app)
+	for _, c := range app.Commands {
+		for _, n := range c.Names() {
+			if !strings.Contains(z, "'"+n+":") || !strings.Contains(f, "-a "+n+" ") {
+				t.Errorf("command %s is missing", n)
+			}
+		}
+		for _, o := range options(c.Flags) {
+			for _, n := range o.names {
+				long, isLong := strings.CutPrefix(n, "--")
+				if !strings.Contains(z, n) || isLong && !strings.Contains(f, "-l "+long) {
+					t.Errorf("option %s of %s is missing", n, c.Name)
+				}
+			}
+		}
+	}
+	for _, shell := range []string{"zsh", "fish"} { // where they are installed, they say whether it is well-formed
+		if path, err := exec.LookPath(shell); err == nil {
+			file := filepath.Join(t.TempDir(), shell)
+			if err := os.WriteFile(file, []byte(map[string]string{"zsh": z, "fish": f}[shell]), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command(path, "-n", file).CombinedOutput(); err != nil {
+				t.Errorf("%s: %v: %s", shell, err, out)
+			}
+		}
+	}
+}
