@@ -108,7 +108,7 @@ func keep(c *cli.Context) error {
 		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd: nobody to tell
 		log.Info("keeper is ready", "version", c.App.Version)
 	}
-	scripts := userhooks.New(userhooks.Dir, log)
+	scripts := userhooks.New(userhooks.Dir, log).Outside()
 	o.Roles, o.Publishers = scripts.Role, append(o.Publishers, scripts)
 	var beside sync.WaitGroup
 	ctx, cancel := context.WithCancel(c.Context)

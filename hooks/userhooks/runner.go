@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -43,6 +44,7 @@ type Runner struct {
 	log      *slog.Logger
 	limit    time.Duration
 	patience time.Duration
+	unit     string // systemd-run, see Outside
 
 	mu     sync.Mutex
 	queue  []event
@@ -56,6 +58,20 @@ func New(dir string, log *slog.Logger) *Runner {
 		dir: dir, log: log, limit: limit, patience: patience,
 		wake: make(chan struct{}, 1), leases: map[string]*dhcp.Lease{},
 	}
+}
+
+// Outside lets systemd run the scripts, where it runs the machine: the keeper's
+// service is a sandbox in which none could send a mail or write a file. Scripts
+// then outlive a keeper that ends; their own limit still holds.
+func (r *Runner) Outside() *Runner {
+	const systemdRun = "/usr/bin/systemd-run"
+	if info, err := os.Stat("/run/systemd/system"); err != nil || !info.IsDir() { // sd_booted(3)
+		return r
+	}
+	if _, err := os.Stat(systemdRun); err == nil {
+		r.unit = systemdRun
+	}
+	return r
 }
 
 // String implements keeper.Publisher.
@@ -224,7 +240,11 @@ func (r *Runner) run(ctx context.Context, path string, e event) {
 	defer cancel()
 	start := time.Now()
 	var out head
-	cmd := exec.CommandContext(ctx, path, e.name)
+	argv := []string{path, e.name}
+	if r.unit != "" {
+		argv = r.asUnit(argv, e)
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", e.environment(), &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -243,6 +263,18 @@ func (r *Runner) run(ctx context.Context, path string, e event) {
 		return
 	}
 	log.Debug("script ran", "output", out.String())
+}
+
+// asUnit is the command line that runs argv in a transient unit.
+func (r *Runner) asUnit(argv []string, e event) []string {
+	all := []string{
+		r.unit, "--quiet", "--pipe", "--wait", "--collect", "--nice=" + strconv.Itoa(niceness),
+		fmt.Sprintf("--property=RuntimeMaxSec=%d", max(1, int(r.limit.Seconds()))),
+	}
+	for _, v := range e.environment() {
+		all = append(all, "--setenv="+v)
+	}
+	return append(append(all, "--"), argv...)
 }
 
 // head keeps the first part of what is written.

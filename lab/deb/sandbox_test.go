@@ -22,9 +22,20 @@ func TestSandbox(t *testing.T) {
 	r := w.l.Router(0)
 	w.install(r, older)
 	w.configure(r)
+	const note = "/var/tmp/note"
+	w.must(r.WriteFile("/etc/wanfail/hooks.d/note",
+		"#!/bin/sh -e\necho $(nice) $1 $WANFAIL_BY $WANFAIL_ADDRESS >>"+note+"\nchown nobody "+note+"\n", 0o755))
 	w.run(r, "wanfail", "primary")
-	w.isPrimary(r)
+	addr := w.isPrimary(r)
 	w.restrained(r)
+	// A user's scripts are not in the sandbox.
+	w.eventually("scripts have run", func() (bool, error) {
+		text, _ := r.ReadFile(note)
+		return strings.Contains(text, "10 bound "+addr.Addr().String()+"\n") && strings.Contains(text, "10 primary by hand PRIMARY\n"), nil
+	})
+	if got := w.run(r, "stat", "--format=%U", note); got != "nobody" {
+		t.Errorf("the script's file belongs to %s", got)
+	}
 
 	probe, err := os.ReadFile(filepath.Join(sandbox.RepoDir, built, "probe"))
 	w.must(err)
