@@ -81,7 +81,8 @@ $(DEB_ARCHS:%=packages-deb-%): packages-deb-%: $(PACKAGES_DIR)/deb-%/wanfail $(P
 	install -Dm644 packaging/debian/10-wanfail.network $(stage)/usr/lib/systemd/network/10-wanfail.network && \
 	install -Dm644 packaging/debian/60-wanfail.rules $(stage)/usr/lib/udev/rules.d/60-wanfail.rules && \
 	install -Dm644 packaging/debian/copyright $(stage)/usr/share/doc/wanfail/copyright && \
-	for dir in keepalived conntrackd nftables; do \
+	install -d $(stage)/etc/wanfail/hooks.d && \
+	for dir in keepalived conntrackd nftables hooks.d; do \
 		install -Dm644 -t $(stage)/usr/share/doc/wanfail/examples/$$dir packaging/$$dir/* || exit; \
 	done && \
 	if [ -f docs/debian.md ]; then install -Dm644 -t $(stage)/usr/share/doc/wanfail docs/debian.md; fi && \

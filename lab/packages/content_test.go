@@ -48,6 +48,8 @@ var debFiles = []string{
 	"0644 /usr/share/doc/wanfail/debian.md",
 	"0644 /usr/share/doc/wanfail/examples/conntrackd/conntrackd-lan.conf",
 	"0644 /usr/share/doc/wanfail/examples/conntrackd/conntrackd-link.conf",
+	"0644 /usr/share/doc/wanfail/examples/hooks.d/dyndns",
+	"0644 /usr/share/doc/wanfail/examples/hooks.d/notify-mail",
 	"0644 /usr/share/doc/wanfail/examples/keepalived/keepalived-check.conf",
 	"0644 /usr/share/doc/wanfail/examples/keepalived/keepalived-drill.conf",
 	"0644 /usr/share/doc/wanfail/examples/keepalived/keepalived-fast.conf",
