@@ -325,14 +325,27 @@ func installed(ctx context.Context, o Options) []string {
 	return names
 }
 
+// answers reports whether a keeper lives in dir. That its socket takes a call is
+// no proof: one that was just killed has it open for a moment longer.
+func answers(ctx context.Context, dir string) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	c, err := hooks.Dial(ctx, dir)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	var r hooks.Report
+	return c.Ask(ctx, hooks.Request{Op: hooks.OpStatus}, &r) == nil
+}
+
 // lockKeeper takes the lock that makes a keeper, or a hook that acts in its
 // place, the only one of its run directory.
 func lockKeeper(ctx context.Context, dir string) (unlock func(), err error) {
 	if _, err := hooks.OpenStore(dir); err != nil { // makes the directory
 		return nil, err
 	}
-	if c, err := hooks.Dial(ctx, dir); err == nil {
-		_ = c.Close()
+	if answers(ctx, dir) {
 		return nil, ErrRunning
 	}
 	unlock, err = hooks.LockWithin(ctx, filepath.Join(dir, "keeper.lock"), lockWait)

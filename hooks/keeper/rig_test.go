@@ -29,6 +29,7 @@ type rig struct {
 	binary string
 	state  string // of the services
 	log    *os.File
+	why    string // what settled found last
 }
 
 // rigServices are the names of the rig's init scripts.
@@ -75,6 +76,7 @@ func newRig(t *testing.T, steps bool, wanLines ...string) *rig {
 		r.killKeepers()
 		_ = r.log.Close()
 		if t.Failed() {
+			t.Logf("missing at the end: %s", r.why)
 			b, _ := os.ReadFile(r.log.Name())
 			t.Logf("the processes said:\n%s", b[max(0, len(b)-20000):])
 		}
@@ -230,34 +232,51 @@ func (r *rig) report() *hooks.Report {
 }
 
 // is reports whether kernel and services are as a role wants.
-func (r *rig) is(role hooks.Role) bool {
-	_, _, up := r.holds()
+func (r *rig) is(role hooks.Role) bool { return r.lacks(role) == "" }
+
+// lacks says what of a role is missing, nothing if it is reached.
+func (r *rig) lacks(role hooks.Role) string {
+	link, addr, up := r.holds()
 	links := len(r.links())
-	if role == hooks.Primary && (!up || links != 1) || role == hooks.Backup && links != 0 {
-		return false
+	switch {
+	case role == hooks.Primary && (!up || links != 1):
+		return fmt.Sprintf("%d links, %v with address %q, complete %v", links, link, addr, up)
+	case role == hooks.Backup && links != 0:
+		return fmt.Sprintf("%d links", links)
 	}
 	for _, s := range rigServices {
-		if r.serviceRuns(s) != (role == hooks.Primary) {
-			return false
+		if runs := r.serviceRuns(s); runs != (role == hooks.Primary) {
+			return fmt.Sprintf("%s runs: %v", s, runs)
 		}
 	}
-	return true
+	return ""
 }
 
 // settled reports whether a keeper says that the role is reached, and it is.
 func (r *rig) settled(role hooks.Role) bool {
 	rep := r.report()
-	if rep == nil || rep.Role != role || len(rep.WANs) != 1 || len(rep.Transitions) == 0 {
-		return false
+	r.why = r.disputes(rep, role)
+	if r.why == "" {
+		r.why = r.lacks(role)
 	}
-	if role == hooks.Primary && rep.WANs[0].State != "bound" {
-		return false
+	return r.why == ""
+}
+
+// disputes says what a keeper's report has to say against a role.
+func (r *rig) disputes(rep *hooks.Report, role hooks.Role) string {
+	switch {
+	case rep == nil:
+		return "no keeper answers"
+	case rep.Role != role || len(rep.WANs) != 1 || len(rep.Transitions) == 0:
+		return fmt.Sprintf("the keeper is %s, %d transitions", rep.Role, len(rep.Transitions))
+	case role == hooks.Primary && rep.WANs[0].State != "bound":
+		return "the WAN is " + rep.WANs[0].State
 	}
 	last := rep.Transitions[len(rep.Transitions)-1]
 	if last.Role != role || slices.Contains(last.Problems, "superseded before it was complete") {
-		return false
+		return fmt.Sprintf("the last transition is %+v", last)
 	}
-	return r.is(role)
+	return ""
 }
 
 // stateOf describes everything that a transition changes: of the kernel, of the
