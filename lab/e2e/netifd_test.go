@@ -65,4 +65,13 @@ func TestNetifd(t *testing.T) {
 	w.role(r, "backup")
 	last(`{"interface":"wan","action":0,"link-up":false}`)
 	w.isBackup(r)
+
+	// procd's triggers start dnsmasq for a changed interface or configuration.
+	_, err = r.Run(w.ctx, "/etc/init.d/dnsmasq", "start")
+	w.must(err)
+	w.eventually("dnsmasq is stopped again", func() (bool, error) {
+		is, err := r.Running(w.ctx, "dnsmasq")
+		return !is, err
+	})
+	w.isBackup(r)
 }
