@@ -97,54 +97,6 @@ func refused(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// conn is a rtnetlink socket for requests.
-type conn struct {
-	sockets map[int]*nl.SocketHandle
-}
-
-func dial() (*conn, error) {
-	s, err := nl.GetNetlinkSocketAt(-1, -1, unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
-	}
-	// Both options are refinements that old kernels lack (4.12 and 4.20):
-	// reasons in errors, and dumps that the kernel filters. Without the latter
-	// dumps are complete, and every reader here filters again anyway.
-	_ = s.SetExtAck(true)
-	_ = unix.SetsockoptInt(s.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
-	return &conn{sockets: map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}}, nil
-}
-
-func (c *conn) close() {
-	for _, s := range c.sockets {
-		s.Socket.Close()
-	}
-}
-
-// do sends one request and returns the payloads of the answer.
-func (c *conn) do(typ, flags int, parts ...nl.NetlinkRequestData) ([][]byte, error) {
-	req := nl.NewNetlinkRequest(typ, flags)
-	req.Sockets = c.sockets
-	for _, p := range parts {
-		req.AddData(p)
-	}
-	return req.Execute(unix.NETLINK_ROUTE, 0)
-}
-
-// dumpTries bounds the repetitions of a dump that changes keep interrupting.
-const dumpTries = 10
-
-// dump lists objects. A list that a change interrupted may lack entries or hold
-// one twice, so it is taken again.
-func (c *conn) dump(typ int, parts ...nl.NetlinkRequestData) ([][]byte, error) {
-	for try := 1; ; try++ {
-		msgs, err := c.do(typ, unix.NLM_F_DUMP, parts...)
-		if !errors.Is(err, nl.ErrDumpInterrupted) || try == dumpTries {
-			return msgs, err
-		}
-	}
-}
-
 // attributes iterates over the attributes in b. Malformed trailing bytes end
 // the iteration: b comes from the kernel.
 func attributes(b []byte) func(yield func(typ uint16, val []byte) bool) {
