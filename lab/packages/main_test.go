@@ -81,7 +81,14 @@ func (r root) run(t *testing.T, env []string, argv ...string) result {
 	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 	cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, env...)
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: string(r)}
+	// A chroot alone keeps files apart, not the network: busybox's shell runs its
+	// own ip and ifconfig in the place of a stand-in that a script does not name by
+	// its path.
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Chroot: string(r),
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS |
+			syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
+	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
@@ -124,3 +131,12 @@ func read(t *testing.T, path string) string {
 
 // packaging is a file below packaging.
 func packaging(name string) string { return filepath.Join(repo, "packaging", name) }
+
+// Whatever a script under test does to the network, it is not this machine's.
+func TestScriptsHaveANetworkOfTheirOwn(t *testing.T) {
+	r := newRoot(t)
+	got := r.run(t, nil, "/bin/busybox", "ip", "-o", "link")
+	if got.code != 0 || strings.Count(got.out, "\n") != 1 || !strings.Contains(got.out, " lo: ") {
+		t.Errorf("want lo and nothing else, got %d:\n%s", got.code, got.out)
+	}
+}
