@@ -132,17 +132,16 @@ func TestSize(t *testing.T) {
 	r := w.l.Router(0)
 	w.role(r, "primary")
 	w.isPrimary(r)
-	out, err := r.Run(w.ctx, "sh", "-c", "cat /proc/$(systemctl show --property=MainPID --value wanfail)/status")
-	w.must(err)
+	// A transition takes more, which is given back soon after it.
 	var rss int
-	for line := range strings.Lines(out) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			_, err := fmt.Sscan(value, &rss)
-			w.must(err)
+	w.eventually("a keeper of at most 12 MB", func() (bool, error) {
+		out, err := r.Run(w.ctx, "sh", "-c", "cat /proc/$(systemctl show --property=MainPID --value wanfail)/status")
+		for line := range strings.Lines(out) {
+			if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+				_, _ = fmt.Sscan(value, &rss)
+			}
 		}
-	}
+		return rss > 0 && rss <= 12<<10, err
+	})
 	t.Logf("%d bytes, keeper %d kB", info.Size(), rss)
-	if rss == 0 || rss > 12<<10 {
-		t.Errorf("the keeper holds %d kB, more than 12 MB", rss)
-	}
 }
