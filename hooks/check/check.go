@@ -58,7 +58,8 @@ func Verdict(f Facts) (ok bool, reason string) {
 		state, err := line(w)
 		if err != nil {
 			age := f.Now.Sub(f.Report.Since)
-			if age < 0 || age >= Settling { // before: a clock that was set back
+			was := w.Gatewayed != nil && !w.Gatewayed.LastReply.IsZero() // it did answer
+			if was || age < 0 || age >= Settling {                       // before: a clock that was set back
 				return false, err.Error()
 			}
 			state = fmt.Sprintf("%v; primary for %v only", err, age.Round(time.Second))

@@ -46,6 +46,8 @@ func TestVerdict(t *testing.T) {
 		"gateway silent":      {primary(time.Hour, hooks.WAN{Address: held, Gatewayed: &hooks.Reach{}}), false, "gateway 192.0.2.1 does not answer"},
 		"no lease":            {primary(time.Hour, hooks.WAN{State: "selecting"}), false, "no lease (selecting)"},
 		"error":               {primary(time.Hour, hooks.WAN{Address: held, Error: "broken"}), false, "wan: broken"},
+		"gateway not yet":     {primary(3*time.Second, hooks.WAN{Address: held, Gatewayed: &hooks.Reach{}}), true, "does not answer; primary for 3s only"},
+		"gateway gone":        {primary(3*time.Second, hooks.WAN{Address: held, Gatewayed: &hooks.Reach{LastReply: now}}), false, "does not answer"},
 		"no lease yet":        {primary(3*time.Second, hooks.WAN{State: "selecting"}), true, "primary for 3s only"},
 		"clock was set back":  {primary(-time.Hour, hooks.WAN{State: "selecting"}), false, "no lease"},
 		"line dead, local":    {local(primary(time.Hour, hooks.WAN{State: "selecting"})), true, "primary"},

@@ -48,6 +48,11 @@ type pair struct {
 }
 
 func rehearsal(c *cli.Context) error {
+	if r, err := ask(c); err != nil {
+		return err
+	} else if r.Role != hooks.Primary {
+		return drill.ErrNotPrimary
+	}
 	p, err := findPair(&doctor.System{Root: "/", Now: time.Now, Run: run})
 	if err != nil {
 		return err
@@ -60,11 +65,6 @@ func rehearsal(c *cli.Context) error {
 	}
 	if plan.Limit <= 0 {
 		plan.Limit = 10*time.Second + time.Duration(p.instance.Delay*float64(time.Second))
-	}
-	if r, err := ask(c); err != nil {
-		return err
-	} else if r.Role != hooks.Primary {
-		return drill.ErrNotPrimary
 	}
 	describe(c.App.Writer, p, plan)
 	if !c.Bool("yes") {

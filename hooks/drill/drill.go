@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/wanfail/wanfail/hooks"
@@ -90,7 +91,7 @@ func (d *run) away(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("backup, by %s", r.By)
+	d.say("backup, by %s", strings.TrimPrefix(r.By, "by "))
 	d.told = d.tell(r, hooks.Backup)
 	limit, cancel := context.WithTimeout(ctx, d.Limit)
 	defer cancel()
@@ -132,7 +133,7 @@ func (d *run) back(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("primary, by %s", r.By)
+	d.say("primary, by %s", strings.TrimPrefix(r.By, "by "))
 	if !holds(r) || !d.tell(r, hooks.Primary) {
 		_, err = next(ctx, d.Reports(), time.Now().Add(d.Limit), func(r hooks.Report) bool { return holds(r) && d.tell(r, hooks.Primary) })
 	}
