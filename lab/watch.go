@@ -238,9 +238,10 @@ func (t *Timeline) watchHooks(r *Router, m *sandbox.Machine) error {
 }
 
 // hook names the role of a hook that has been started. The event comes while the
-// process is still what it was before; a moment later it has its arguments.
+// process is still what it was before; a moment later it has its arguments, which
+// on a busy computer may be a while.
 func (t *Timeline) hook(r *Router, pid int, path string, at time.Time) {
-	for range 40 {
+	for range 4000 {
 		b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
 		if err != nil {
 			return

@@ -314,7 +314,7 @@ func measureHooks(ctx context.Context, o Options) (results []HookResult, err err
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
-	rounds, slow, limit := 15, 3, 20*time.Second
+	rounds, slow, limit := 11, 2, 20*time.Second
 	if o.Quick {
 		rounds, slow, limit = 3, 1, 8*time.Second
 	}

@@ -148,12 +148,16 @@ func (s *SessionResult) row() []string {
 	if s.Overlap > 0 {
 		lost += fmt.Sprintf("; two voices in %d rounds", s.Overlap)
 	}
+	rounds := fmt.Sprint(len(s.Survived))
+	if s.Void > 0 {
+		rounds += fmt.Sprintf(" (%d repeated: the lab failed)", s.Void)
+	}
 	outage := s.Outage.String()
 	if s.Broken > 0 {
 		outage += fmt.Sprintf(", no path any more in %d rounds", s.Broken)
 	}
 	return []string{
-		s.Contender.Name, s.Advert.String(), fmt.Sprint(len(s.Survived)), lost, outage, s.Detection.String(),
+		s.Contender.Name, s.Advert.String(), rounds, lost, outage, s.Detection.String(),
 		s.Least.String(), s.Median.String(), s.Most.String(),
 	}
 }
