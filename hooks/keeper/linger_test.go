@@ -1,0 +1,169 @@
+package keeper_test
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/keeper"
+)
+
+// fakeReplica is a conntrackd that takes its time.
+type fakeReplica struct {
+	commit chan struct{} // a commit ends when something is received; nil: at once
+	deaf   bool          // it does not even end when it is told to
+	calls  atomic.Int64
+	yields atomic.Int64
+}
+
+func (f *fakeReplica) Commit(ctx context.Context) error {
+	f.calls.Add(1)
+	if f.commit == nil {
+		return nil
+	}
+	if f.deaf {
+		<-f.commit
+		return nil
+	}
+	select {
+	case <-f.commit:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+func (f *fakeReplica) Resume(context.Context) error { return nil }
+func (f *fakeReplica) Yield(context.Context) error  { f.yields.Add(1); return nil }
+
+func (w *world) muted() bool {
+	o, err := w.network.Observe(w.t.Context(), w.link())
+	return err == nil && o.Muted
+}
+
+// A router that is told backup and primary again while its link still lingers
+// keeps the link and the address: with the address the kernel would drop the
+// connections that it masqueraded.
+func TestPrimaryAgainWhileLingering(t *testing.T) {
+	w := newWorld(t)
+	rep := &fakeReplica{}
+	w.keeper(func(o *keeper.Options) { o.Replica = rep })
+	w.become(hooks.Primary)
+	link, addr, _ := w.holds()
+	changes := w.monitor()
+	for range 3 {
+		w.become(hooks.Backup)
+		if !w.muted() {
+			t.Fatal("a backup of a moment ago is not mute")
+		}
+		w.become(hooks.Primary)
+		now, nowAddr, ok := w.holds()
+		if !ok || nowAddr != addr || now.Attrs().Index != link.Attrs().Index || w.muted() {
+			t.Fatalf("it is %v with %s, mute %v; it was %v with %s", now, nowAddr, w.muted(), link, addr)
+		}
+	}
+	for _, c := range changes() {
+		if strings.Contains(c, "new=false") {
+			t.Errorf("the address was taken away meanwhile: %s", c)
+		}
+	}
+	w.become(hooks.Backup)
+	if !w.muted() {
+		t.Error("not mute")
+	}
+	w.eventually("deleted after its time", 10*time.Second, func() bool { return len(w.links()) == 0 })
+}
+
+// A mute link speaks again no earlier than the replicated connections are there,
+// or a replication that hangs has cost enough.
+func TestMuteUntilCommitted(t *testing.T) {
+	w := newWorld(t)
+	rep := &fakeReplica{}
+	w.keeper(func(o *keeper.Options) { o.Replica = rep })
+	w.become(hooks.Primary)
+	w.become(hooks.Backup)
+	rep.commit = make(chan struct{})
+	start := time.Now()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.become(hooks.Primary)
+	}()
+	w.eventually("commit asked for", 5*time.Second, func() bool { return rep.calls.Load() == 2 })
+	if !w.muted() {
+		t.Error("it speaks before the commit is done")
+	}
+	<-done
+	if took := time.Since(start); took < 150*time.Millisecond || took > 3*time.Second+time.Second*slow { // commitLimit
+		t.Errorf("a replication that hangs cost %v", took)
+	}
+}
+
+// A link to which somebody gives its voice back while it lingers is deleted at
+// once.
+func TestVoiceGivenBackWhileLingering(t *testing.T) {
+	w := newWorld(t)
+	w.keeper(func(o *keeper.Options) { o.Replica = &fakeReplica{} })
+	w.become(hooks.Primary)
+	w.become(hooks.Backup)
+	l := w.links()[0]
+	if err := netlink.QdiscDel(&netlink.GenericQdisc{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Parent: netlink.HANDLE_ROOT}, QdiscType: "blackhole"}); err != nil {
+		t.Fatal(err)
+	}
+	// What does such things changes more than that.
+	if err := netlink.LinkSetTxQLen(l, 500); err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetMTU(l, 1400); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("deleted", 500*time.Millisecond*slow, func() bool { return len(w.links()) == 0 })
+}
+
+// A replication that hangs for good holds up neither roles nor answers.
+func TestReplicationHangs(t *testing.T) {
+	w := newWorld(t)
+	rep := &fakeReplica{commit: make(chan struct{}), deaf: true}
+	stop := w.keeper(func(o *keeper.Options) { o.Replica = rep })
+	for i := range 150 {
+		w.say(w.intent(hooks.Role(1-i%2)), 0)
+	}
+	w.become(hooks.Backup)
+	w.become(hooks.Primary)
+	if r := w.status(); r.Role != hooks.Primary {
+		t.Errorf("status %+v", r)
+	}
+	close(rep.commit)
+	stop()
+}
+
+// A keeper that comes back to a router that is to be backup now, while it was
+// primary, prepares the peer's takeover; one that only returns does not.
+func TestYieldAfterRestart(t *testing.T) {
+	w := newWorld(t)
+	stop := w.keeper()
+	w.become(hooks.Primary)
+	stop()
+	store, err := hooks.OpenStore(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Record(w.intent(hooks.Backup)); err != nil {
+		t.Fatal(err)
+	}
+	rep := &fakeReplica{}
+	stop = w.keeper(func(o *keeper.Options) { o.Replica = rep })
+	w.eventually("yielded", 5*time.Second, func() bool { return rep.yields.Load() == 1 })
+	w.eventually("deleted", 5*time.Second, func() bool { return len(w.links()) == 0 })
+	stop()
+	again := &fakeReplica{}
+	w.keeper(func(o *keeper.Options) { o.Replica = again })
+	w.become(hooks.Backup)
+	if n := again.yields.Load(); n != 0 {
+		t.Errorf("a returning backup touched the replication %d times", n)
+	}
+}
