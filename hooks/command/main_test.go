@@ -56,7 +56,6 @@ func TestScripts(t *testing.T) {
 			"monitor":      on((*router).cmdMonitor),
 			"tmpfs":        on((*router).cmdTmpfs),
 			"readonly":     on((*router).cmdReadonly),
-			"sysctl":       on((*router).cmdSysctl),
 			"frames":       on((*router).cmdFrames),
 			"quick":        on((*router).cmdQuick),
 			"syslog":       on((*router).cmdSyslog),

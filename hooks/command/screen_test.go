@@ -54,7 +54,7 @@ func (r *router) cmdWatchScreen(ts *testscript.TestScript, neg bool, args []stri
 			}
 		}
 	}()
-	text := func() string { out.mu.Lock(); defer out.mu.Unlock(); return out.String() }
+	text := out.String
 	r.await(ts, "two frames", func() bool { return strings.Count(text(), "\x1b[J") >= 2 }) // the second is a tick of the clock
 	ts.Check(cmd.Process.Signal(syscall.SIGINT))
 	if err := cmd.Wait(); err != nil {

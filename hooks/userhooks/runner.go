@@ -1,7 +1,6 @@
 package userhooks
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -278,9 +277,12 @@ func (r *Runner) asUnit(argv []string, e event) []string {
 }
 
 // head keeps the first part of what is written.
-type head struct{ bytes.Buffer }
+type head struct{ kept []byte }
 
-func (t *head) Write(p []byte) (int, error) {
-	_, _ = t.Buffer.Write(p[:min(len(p), maxOutput-t.Len())])
+// Write implements io.Writer.
+func (h *head) Write(p []byte) (int, error) {
+	h.kept = append(h.kept, p[:min(len(p), maxOutput-len(h.kept))]...)
 	return len(p), nil
 }
+
+func (h *head) String() string { return string(h.kept) }

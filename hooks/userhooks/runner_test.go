@@ -164,6 +164,7 @@ func TestParallelAndLimited(t *testing.T) {
 	}
 	g.script("hangs", "sleep 300 &\nsleep 300\n", 0o755)
 	g.script("fails", "echo why; exit 3\n", 0o755)
+	g.script("talks", "head -c 100000 /dev/zero | tr '\\0' x\n", 0o755)
 	g.start()
 	start := time.Now()
 	g.r.Role(hooks.Primary, "x")
@@ -172,6 +173,10 @@ func TestParallelAndLimited(t *testing.T) {
 	}
 	g.await("both", func() bool { return len(g.lines("met")) == 2 })
 	g.await("limit", func() bool { return g.log.has("script=hangs") && g.log.has("not done within 500ms") })
+	g.await("talk", func() bool { return g.log.has("script=talks") })
+	if n := strings.Count(g.log.String(), "xxxxxxxx"); n != maxOutput/8 {
+		t.Errorf("%d bytes of a script's words were kept", 8*n)
+	}
 	g.await("failure", func() bool { return g.log.has("exit status 3") && g.log.has("output=\"why\\n\"") })
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("took %v", took)

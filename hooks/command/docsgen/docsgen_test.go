@@ -137,9 +137,14 @@ func TestBash(t *testing.T) {
 		words []string
 		want  string
 	}{
-		{[]string{"pri"}, "primary"}, {[]string{"--config", "x", "sta"}, "status"}, {[]string{"status", "--j"}, "--json"},
-		{[]string{"status", "--pro"}, "--prometheus"}, {[]string{"--log-level", "w"}, "warn"}, {[]string{"master", "--dry"}, "--dry-run"},
-		{[]string{"notify", "INSTANCE", "VI_1", "MA"}, "MASTER"}, {[]string{"--log-level", "warn", "doctor", "--pe"}, "--peer"},
+		{[]string{"pri"}, "primary"},
+		{[]string{"--config", "x", "sta"}, "status"},
+		{[]string{"status", "--j"}, "--json"},
+		{[]string{"status", "--pro"}, "--prometheus"},
+		{[]string{"--log-level", "w"}, "warn"},
+		{[]string{"master", "--dry"}, "--dry-run"},
+		{[]string{"notify", "INSTANCE", "VI_1", "MA"}, "MASTER"},
+		{[]string{"--log-level", "warn", "doctor", "--pe"}, "--peer"},
 	} {
 		if got := ask(c.words...); got != c.want {
 			t.Errorf("%v: got %q, want %q", c.words, got, c.want)
