@@ -15,8 +15,8 @@ type Report struct {
 	Version     string       `json:"version"`
 	PID         int          `json:"pid"` // of the keeper; 0: none runs, and this is what was found without one
 	Role        Role         `json:"role"`
-	Since       time.Time    `json:"since"`
-	By          string       `json:"by"` // who asked for the role
+	Since       time.Time    `json:"since,omitzero"` // zero: nobody has asked yet, and no keeper runs
+	By          string       `json:"by"`             // who asked for the role
 	WANs        []WAN        `json:"wans"`
 	Services    []Service    `json:"services"`
 	Conntrackd  string       `json:"conntrackd,omitzero"`

@@ -136,3 +136,26 @@ func TestDoctorUntilClean(t *testing.T) {
 		t.Errorf("%d: %s", code, out)
 	}
 }
+
+// A probe is refused while somebody answers for the virtual address, and asks a
+// real DHCP server otherwise, which grants nothing.
+func TestDoctorProbe(t *testing.T) {
+	overlay(t, "/etc")
+	p := newPairing(t)
+	p.write("/etc/keepalived/keepalived.conf", p.config(200, p.hooks()), 0o644)
+	p.write(p.dir+"/peer/k.conf", strings.ReplaceAll(p.config(100, ""), p.dir+"/drill", p.dir+"/peer/drill"), 0o644)
+	peer := p.keepalived(p.peer, p.dir+"/peer/k.conf")
+	peer.await(t, "Entering MASTER STATE")
+	if out, code := p.wanfail("doctor", "--probe"); code != 1 || !strings.Contains(out, "no probe: 192.168.10.1 answers on eth1: the peer is master") {
+		t.Errorf("with a master: %d, %s", code, out)
+	}
+	peer.stop()
+	out, _ := p.wanfail("doctor", "--probe", "--json", "--wait", "2s")
+	if !strings.Contains(out, `"findings"`) || strings.Contains(out, `"id": "probe`) {
+		t.Errorf("a server that answers: %s", out)
+	}
+	leases, err := os.ReadFile(filepath.Join(p.image, "run/leases"))
+	if err != nil || len(leases) > 0 {
+		t.Errorf("the server granted %q, %v", leases, err)
+	}
+}
