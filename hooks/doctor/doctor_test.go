@@ -341,6 +341,14 @@ func TestSplitKeepalived(t *testing.T) {
 	}
 }
 
+func TestEndlessIncludes(t *testing.T) {
+	h := debian(t)
+	h.write("/k.conf", strings.Repeat("include /k.conf\n", 10))
+	if _, err := h.sys.keepalived("/k.conf"); err == nil || !strings.Contains(err.Error(), "files are included") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // Whatever the files hold: no panic, no endless loop.
 func FuzzKeepalived(f *testing.F) {
 	for _, name := range []string{"keepalived.conf", "keepalived-fifo.conf"} {

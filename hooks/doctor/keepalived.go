@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"strconv"
@@ -55,20 +56,29 @@ func (b *block) or(keyword, missing string) string {
 	return missing
 }
 
-// maxDepth bounds includes that include each other, and blocks.
-const maxDepth = 16
+// maxDepth bounds blocks in blocks, and maxFiles what files that include each
+// other cost.
+const (
+	maxDepth = 16
+	maxFiles = 256
+)
 
 // parseKeepalived reads a configuration with what it includes. It is lenient:
 // keepalived itself judges the syntax (keepalived -t), here only what can be
 // understood matters.
 func (s *System) parseKeepalived(file string) (*block, error) {
 	root := &block{file: file}
-	return root, s.parseInto(&[]*block{root}, file, 0)
+	files := maxFiles
+	return root, s.parseInto(&[]*block{root}, file, &files)
 }
 
-func (s *System) parseInto(open *[]*block, file string, depth int) error {
+// parseInto adds the lines of a file to the innermost of the open blocks.
+func (s *System) parseInto(open *[]*block, file string, files *int) error {
+	if *files--; *files < 0 {
+		return fmt.Errorf("%s: more than %d files are included", file, maxFiles)
+	}
 	text, err := s.read(file)
-	if err != nil || depth > maxDepth {
+	if err != nil {
 		return err
 	}
 	scan := bufio.NewScanner(bytes.NewReader(text))
@@ -103,7 +113,7 @@ func (s *System) parseInto(open *[]*block, file string, depth int) error {
 		}
 		if len(words) == 2 && strings.HasPrefix(words[0], "include") {
 			for _, f := range s.glob(filepath.Join(filepath.Dir(file), words[1]), words[1]) {
-				if err := s.parseInto(open, f, depth+1); err != nil {
+				if err := s.parseInto(open, f, files); err != nil {
 					return err
 				}
 			}
