@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -99,5 +101,29 @@ func TestTokensBehindScripts(t *testing.T) {
 	}
 	if direct := order[2].Token; direct.Seq != 0 {
 		t.Errorf("a child of keepalived has token %v", direct)
+	}
+}
+
+// A hook whose keepalived is gone is told apart from a command that a person
+// types: keepalived asks the kernel to signal its children when it dies.
+func TestOrphaned(t *testing.T) {
+	if os.Getenv("WANFAIL_TEST_ORPHANED") != "" {
+		fmt.Printf("orphaned %v\n", Orphaned())
+		return
+	}
+	// The signal comes when the thread that forked ends, not the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for _, sig := range []syscall.Signal{0, syscall.SIGTERM} {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestOrphaned$", "-test.v")
+		cmd.Env = append(os.Environ(), "WANFAIL_TEST_ORPHANED=1", "GORACE=atexit_sleep_ms=0")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: sig}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if want := fmt.Sprintf("orphaned %v\n", sig == syscall.SIGTERM); !strings.Contains(string(out), want) {
+			t.Errorf("death signal %d: want %q in %s", sig, want, out)
+		}
 	}
 }

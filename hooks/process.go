@@ -104,11 +104,18 @@ func ancestry() (keepalived, child Process) {
 // has its children told of its death (PR_SET_PDEATHSIG), which nobody does for a
 // command that a person types, but it is no ancestor any more. What such a
 // process says counts for nothing: nobody would ever take it back.
-func Orphaned() bool {
+func Orphaned() bool { return deathSignal == unix.SIGTERM && Keepalived() == (Process{}) }
+
+// deathSignal is what this process gets when its parent dies. The setting belongs
+// to the thread that keepalived forked, the main one, and initialisation alone is
+// sure to run there.
+var deathSignal = func() unix.Signal {
 	var sig int32
-	err := unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0, 0, 0)
-	return err == nil && sig == int32(unix.SIGTERM) && Keepalived() == (Process{})
-}
+	if err := unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0, 0, 0); err != nil {
+		return 0
+	}
+	return unix.Signal(sig)
+}()
 
 // isKeepalived looks at the executable, since keepalived's process names can be
 // configured, and at the name where the executable was replaced by an upgrade.

@@ -176,7 +176,7 @@ func (r *router) replicated() int {
 // The whole of a failover and back, with the address' moment marked by Commit's
 // return: what is not in the kernel then is lost.
 func TestFailoverAndBack(t *testing.T) {
-	const n = 3000
+	const n = 500
 	a, b := pair(t, 16384, "")
 	a.connect(n)
 	b.eventually("all replicated", func() bool { return b.replicated() == n })
