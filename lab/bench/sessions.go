@@ -112,9 +112,10 @@ func (r *SessionResult) round(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, tl.Close()) }()
-	// With adverts of 1 s the last retransmission that can help comes some 3 s
-	// after the path is back.
-	rep, err := l.Run(ctx, r.Scenario, tl, lab.RunOptions{Sessions: r.Sessions, Settle: 5 * time.Second})
+	// A session that sleeps when the path comes back may do so for as long again
+	// as it was broken, and more on a busy computer (docs/sessions.md).
+	settle := 3*time.Second + 12*r.Advert
+	rep, err := l.Run(ctx, r.Scenario, tl, lab.RunOptions{Sessions: r.Sessions, Settle: settle})
 	if err != nil {
 		return err
 	}
@@ -134,7 +135,8 @@ func (r *SessionResult) take(rep *lab.Report) {
 	if rep.Overlap > 0 {
 		r.Overlap++
 	}
-	if rep.Outage.Open {
+	// A few probes that are still on their way are not the end of the path.
+	if rep.Outage.Open && rep.Outage.Duration() > time.Second {
 		r.Broken++
 		return
 	}
