@@ -51,6 +51,11 @@ func (w *world) pair() (ar0, ar1 *lab.Router) {
 	since := time.Now()
 	w.must(ar1.StartKeepalived(w.ctx))
 	w.hookStart(ar1, since, "backup")
+	w.eventually(ar1.Name+" could take over", func() (bool, error) {
+		out, code := w.code(ar1, "wanfail", "check") // asks the keeper, which the hook has started where systemd has not
+		return code == 0 && strings.Contains(out, "backup"), nil
+	})
+	w.settles(ar1, "backup")
 	w.isBackup(ar1)
 	return ar0, ar1
 }
@@ -58,15 +63,21 @@ func (w *world) pair() (ar0, ar1 *lab.Router) {
 // becomesPrimary is isPrimary where no hook was waited for.
 func (w *world) becomesPrimary(r *lab.Router) netip.Prefix {
 	w.Helper()
-	w.eventually(r.Name+" says that its services run", func() (bool, error) {
-		s, err := r.Status(w.ctx)
-		running := s.Role == "primary"
-		for _, service := range s.Services {
-			running = running && service.Running
-		}
-		return running, err
-	})
+	w.settles(r, "primary")
 	return w.isPrimary(r)
+}
+
+// settles waits until the keeper says that the services follow the role.
+func (w *world) settles(r *lab.Router, role string) {
+	w.Helper()
+	w.eventually(r.Name+" says that it and its services are "+role, func() (bool, error) {
+		s, err := r.Status(w.ctx)
+		done := s.Role == role && len(s.Services) == len(w.l.Options().Services)
+		for _, service := range s.Services {
+			done = done && service.Running == (role == "primary")
+		}
+		return done, err
+	})
 }
 
 // moves matches what tells that the role of the LAN moves.
