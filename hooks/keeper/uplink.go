@@ -397,9 +397,12 @@ func (u *uplink) restore(ctx context.Context) {
 		}
 		return
 	}
-	failed := u.err != nil
+	failed, underway := u.err != nil, !u.held
 	changes := u.advance(ctx)
 	switch {
+	// The event was about the link that has just been made, and came at a moment
+	// when the address could follow: nobody but us changed anything.
+	case u.err == nil && !failed && underway && !changes.Created && (changes.Addr || changes.Unmuted):
 	case u.err == nil && !changes.None():
 		u.log.Warn("restored what was changed behind wanfail's back", "changes", strings.Join(changes.Steps, ", "))
 		u.again()
