@@ -226,6 +226,9 @@ func TestCheckCable(t *testing.T) {
 			}
 			live(back)
 			w.noRelease()
+			if log := w.out(ar0, "journalctl", "--no-pager", "-t", "wanfail"); strings.Contains(log, "behind wanfail's back") {
+				t.Errorf("nobody changed anything, but the log says so:\n%s", log)
+			}
 		})
 	}
 }
