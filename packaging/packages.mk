@@ -54,7 +54,7 @@ packages-force:
 define packages_binary
 $(PACKAGES_DIR)/$(1)-$(2)/wanfail: packages-force
 	@mkdir -p $$(@D)
-	CGO_ENABLED=0 GOOS=linux $(GOENV_$(1)_$(2)) go build -trimpath -buildvcs=false -tags '$(GOTAGS_$(1))' \
+	CGO_ENABLED=0 GOOS=linux $(GOENV_$(1)_$(2)) go build -trimpath -buildvcs=false -tags '$(GOTAGS_$(1))' -gcflags '$(GCFLAGS)' \
 		-ldflags '-s -w -X main.version=$(VERSION)' -o $$@ .
 endef
 $(foreach a,$(DEB_ARCHS),$(eval $(call packages_binary,deb,$(a))))
