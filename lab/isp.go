@@ -150,19 +150,6 @@ func (i *ISP) StopServer() {
 	}
 }
 
-// Forget makes the stopped server s forget every lease.
-func (i *ISP) Forget(ctx context.Context, s Server) error {
-	kind, err := ispConfig(s)
-	if err != nil {
-		return err
-	}
-	_, err = i.Run(ctx, "rm", append([]string{"-f"}, kind.state...)...)
-	return err
-}
-
-// SetLease changes how long leases are from the next StartServer on.
-func (i *ISP) SetLease(d time.Duration) { i.lease = d }
-
 // ServerLog is what the running server has printed.
 func (i *ISP) ServerLog() string {
 	if i.server == nil {

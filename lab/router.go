@@ -210,10 +210,9 @@ func (r *Router) PowerOff(ctx context.Context) error {
 	return r.Crash()
 }
 
-// LAN, WAN and Sync are the router's ports on the switches.
-func (r *Router) LAN() Port  { return portOf(switchLAN, r.Name) }
-func (r *Router) WAN() Port  { return portOf(switchISP, r.Name) }
-func (r *Router) Sync() Port { return portOf(switchSync, r.Name) }
+// LAN and WAN are the router's ports on the switches.
+func (r *Router) LAN() Port { return portOf(switchLAN, r.Name) }
+func (r *Router) WAN() Port { return portOf(switchISP, r.Name) }
 
 // Address is the router's own on the LAN, the source of its adverts.
 func (r *Router) Address() netip.Addr { return routerLAN[r.index].Addr() }

@@ -37,12 +37,11 @@ type Model struct {
 	gap      time.Duration
 	told     map[string]bool
 	end      time.Time // what comes later is not shown
-	changed  chan struct{}
 }
 
 // NewModel for the lab's two routers and the services that follow the role.
 func NewModel(services []string) *Model {
-	m := &Model{told: map[string]bool{}, changed: make(chan struct{}, 1)}
+	m := &Model{told: map[string]bool{}}
 	for i, name := range []string{"ar0", "ar1"} {
 		m.routers[i] = Router{Name: name, Services: map[string]bool{}}
 		for _, s := range services {
@@ -52,22 +51,11 @@ func NewModel(services []string) *Model {
 	return m
 }
 
-// Changed receives after something has changed, once for many changes.
-func (m *Model) Changed() <-chan struct{} { return m.changed }
-
-func (m *Model) notify() {
-	select {
-	case m.changed <- struct{}{}:
-	default:
-	}
-}
-
 // Tell notes what is being prepared.
 func (m *Model) Tell(text string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lines = append(m.lines, Line{Text: text})
-	m.notify()
 }
 
 // beginAt clears the list: what is to be seen begins with this event.
@@ -80,7 +68,6 @@ func (m *Model) beginAt(e lab.Event) {
 func (m *Model) Event(e lab.Event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	defer m.notify()
 	if !m.end.IsZero() {
 		return
 	}
@@ -160,7 +147,6 @@ func (m *Model) Finish() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.end = time.Now()
-	m.notify()
 }
 
 // Beat notes a packet of the watched session.
@@ -180,7 +166,6 @@ func (m *Model) Beat(at time.Time) {
 	for len(m.beats) > 1 && at.Sub(m.beats[0]) > keepBeats {
 		m.beats = m.beats[1:]
 	}
-	m.notify()
 }
 
 // Picture is a copy of the model at one moment.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +77,12 @@ func (w *world) keepalivedConf(r *lab.Router, change func(string) string) {
 		w.Fatalf("keepalived.conf is not as expected:\n%s", text)
 	}
 	w.must(r.WriteFile(path, changed, 0o644))
+}
+
+// withoutHooks leaves out the lines of a keepalived.conf that name hooks.
+func withoutHooks(conf string) string {
+	lines := slices.DeleteFunc(strings.Split(conf, "\n"), func(s string) bool { return strings.Contains(s, "notify_") })
+	return strings.Join(lines, "\n")
 }
 
 // hookStart is when keepalived called the hook.
@@ -227,13 +234,7 @@ func TestFIFO(t *testing.T) {
 	ar0, ar1 := w.l.Router(0), w.l.Router(1)
 	for _, r := range []*lab.Router{ar0, ar1} {
 		w.keepalivedConf(r, func(s string) string {
-			var kept []string
-			for _, line := range strings.Split(s, "\n") {
-				if !strings.Contains(line, "notify_") {
-					kept = append(kept, line)
-				}
-			}
-			return strings.Replace(strings.Join(kept, "\n"), "script_user root",
+			return strings.Replace(withoutHooks(s), "script_user root",
 				"script_user root\n    vrrp_notify_fifo /run/wanfail.fifo\n    vrrp_notify_fifo_script \"/usr/sbin/wanfail fifo\"", 1)
 		})
 	}

@@ -72,13 +72,7 @@ func TestSyncGroup(t *testing.T) {
 	ar0, ar1 := w.l.Router(0), w.l.Router(1)
 	for _, r := range []*lab.Router{ar0, ar1} {
 		w.keepalivedConf(r, func(s string) string {
-			var kept []string
-			for _, line := range strings.Split(s, "\n") {
-				if !strings.Contains(line, "notify_") {
-					kept = append(kept, line)
-				}
-			}
-			s = strings.Replace(strings.Join(kept, "\n"), "virtual_ipaddress {",
+			s = strings.Replace(withoutHooks(s), "virtual_ipaddress {",
 				"notify \"/usr/sbin/wanfail notify\"\n    notify_stop \"/usr/sbin/wanfail stop\"\n    virtual_ipaddress {", 1)
 			return strings.Replace(s, "vrrp_instance VI_1 {",
 				"vrrp_sync_group VG {\n    group {\n        VI_1\n    }\n    notify \"/usr/sbin/wanfail notify\"\n}\nvrrp_instance VI_1 {", 1)
