@@ -1,0 +1,316 @@
+package dhcp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLeaseCountsFromTheRequest(t *testing.T) {
+	r := reach(t, Requesting)
+	sent := r.now
+	r.tick() // retransmitted
+	r.now += 2 * time.Second
+	r.do(r.ack())
+	if r.m.lease.Acquired != sent {
+		t.Errorf("acquired %v, sent %v", r.m.lease.Acquired, sent)
+	}
+	// A RENEW is known by its xid, so the one that was answered counts.
+	r.tickUntil(Renewing)
+	xid := r.m.xid
+	for r.tick(); r.last.send == nil; r.tick() { // the window closes first
+	}
+	if r.m.xid == xid {
+		t.Fatal("a RENEW repeats the xid")
+	}
+	sent = r.now
+	r.now += time.Second
+	if r.do(r.ack()); r.m.state != Bound || r.m.lease.Acquired != sent {
+		t.Errorf("acquired %v, sent %v", r.m.lease.Acquired, sent)
+	}
+}
+
+func TestRenewRebindExpire(t *testing.T) {
+	r := reach(t, Bound)
+	l := r.m.lease
+	if l.T1 >= l.T2 || l.T2 >= l.TTL || l.T1 > l.TTL/2 || l.T1 < l.TTL*49/100 {
+		t.Fatalf("T1 %v T2 %v", l.T1, l.T2)
+	}
+	r.sent = nil
+	var attempts []string
+	for r.m.lease != nil {
+		r.tick()
+		if s := r.last.send; s != nil && r.m.lease != nil {
+			attempts = append(attempts, fmt.Sprint(s.kind, " at ", (r.now-l.Acquired).Round(time.Minute)))
+			if s.addr != l.Addr() || s.server != serverA {
+				t.Errorf("sent %+v", s)
+			}
+		}
+		if r.m.state == Rebinding && r.m.diag != NoAnswer {
+			t.Errorf("diagnosis %v", r.m.diag)
+		}
+	}
+	if r.now != l.Acquired+l.TTL || r.m.state != Selecting || !r.last.forget {
+		t.Errorf("%v at %v", r.m.state, r.now-l.Acquired)
+	}
+	// Half of what remains, at least a minute (4.4.5).
+	want := []string{
+		"REQUEST (renewing) at 30m0s", "REQUEST (renewing) at 41m0s", "REQUEST (renewing) at 47m0s", "REQUEST (renewing) at 49m0s",
+		"REQUEST (renewing) at 51m0s", "REQUEST (renewing) at 52m0s",
+		"REQUEST (rebinding) at 52m0s", "REQUEST (rebinding) at 56m0s", "REQUEST (rebinding) at 58m0s", "REQUEST (rebinding) at 59m0s",
+	}
+	if !slices.Equal(attempts, want) {
+		t.Errorf("attempts:\n%s", strings.Join(attempts, "\n"))
+	}
+	if r.sent[len(r.sent)-1].kind != discover || r.sent[len(r.sent)-1].addr != l.Addr() {
+		t.Error("the DISCOVER after expiry does not ask for the old address")
+	}
+}
+
+func TestShortLeases(t *testing.T) {
+	for _, ttl := range []time.Duration{time.Second, 2 * time.Second, 10 * time.Second, time.Minute, 10 * time.Minute} {
+		r := reach(t, Requesting)
+		short := func() evMessage {
+			e := r.ack()
+			e.lease.TTL = ttl
+			return e
+		}
+		r.do(short())
+		start, sent := r.now, len(r.sent)
+		for range 20 { // renewed each time, the address never leaves
+			r.tickUntil(Renewing)
+			r.do(short())
+			if r.m.state != Bound || r.m.lease == nil {
+				t.Fatalf("%v: %v", ttl, r.m.state)
+			}
+		}
+		if n := len(r.sent) - sent; n != 20 || r.now-start < 20*ttl*48/100 {
+			t.Errorf("%v: %d packets in %v", ttl, n, r.now-start)
+		}
+		// Silence: at least one attempt of each kind, then the end.
+		r.sent = nil
+		for r.m.lease != nil {
+			r.tick()
+		}
+		if k := r.kinds(); !slices.Contains(k, renew) || !slices.Contains(k, rebind) || len(k) > 20 {
+			t.Errorf("%v: sent %v", ttl, k)
+		}
+	}
+	// An ACK that comes after the end of its lease is none.
+	r := reach(t, Requesting)
+	e := r.ack()
+	e.lease.TTL = time.Second
+	r.now += 1500 * time.Millisecond
+	if r.do(e); r.m.state != Requesting {
+		t.Errorf("%v", r.m.state)
+	}
+}
+
+func TestInfiniteLease(t *testing.T) {
+	r := reach(t, Requesting)
+	e := r.ack()
+	e.lease.TTL, e.lease.T1, e.lease.T2 = Infinite, Infinite, Infinite
+	if r.do(e); r.last.wake != never || r.m.state != Bound {
+		t.Fatalf("%v wakes at %v", r.m.state, r.last.wake)
+	}
+	r.now += 1000 * time.Hour
+	if r.do(evTick{}); r.m.lease == nil || r.last.send != nil {
+		t.Error("it did not last")
+	}
+	r.do(evNudge{})
+	r.tickUntil(Bound)
+	if r.last.wake != never || r.m.lease == nil {
+		t.Errorf("wakes at %v", r.last.wake)
+	}
+}
+
+func TestRememberedLease(t *testing.T) {
+	r := reach(t, Rebooting)
+	first := r.last
+	if !first.change || first.update.Lease == nil || first.update.Diagnosis != OK {
+		t.Fatalf("first step %+v", first)
+	}
+	if s := r.sent[0]; s.kind != reboot || s.addr != ip("192.0.2.100") || s.server.IsValid() {
+		t.Errorf("sent %+v", s)
+	}
+	l := r.m.lease
+	r.tickUntil(Bound)
+	if r.m.lease != l || r.m.diag != NoAnswer || r.now > 1015*time.Second || len(r.sent) != rebootTries {
+		t.Errorf("%v, diagnosis %v, after %d packets at %v", r.m.lease, r.m.diag, len(r.sent), r.now)
+	}
+	// It is ours, but the network may want to hear of it: soon, and then ever more
+	// rarely until the usual times.
+	var waits []time.Duration
+	before := r.now
+	for r.tickUntil(Renewing); len(waits) < 5; r.tick() {
+		if r.last.send != nil {
+			waits = append(waits, (r.now - before).Round(time.Minute))
+			before = r.now
+		}
+	}
+	if want := []time.Duration{1, 2, 4, 8, 16}; !slices.EqualFunc(waits, want, func(a, b time.Duration) bool { return a == b*time.Minute }) {
+		t.Errorf("waits %v", waits)
+	}
+	for r.last.send == nil {
+		r.tick()
+	}
+	if r.do(r.ack()); r.m.state != Bound || r.m.diag != OK {
+		t.Errorf("%v, diagnosis %v", r.m.state, r.m.diag)
+	}
+
+	r = reach(t, Rebooting)
+	if r.do(r.nak()); r.m.lease != nil || !r.last.forget || r.last.send == nil {
+		t.Errorf("a NAK did not roll back: %+v", r.last)
+	}
+}
+
+func TestLeaseOfAnotherBoot(t *testing.T) {
+	probe := rig{now: 1000 * time.Second}
+	r := newRig(t, Config{}, evStart{lease: probe.held(time.Minute), foreign: true, carrier: true})
+	if r.m.lease != nil || r.m.state != Rebooting {
+		t.Fatalf("%v with %v", r.m.state, r.m.lease)
+	}
+	r.tickUntil(Selecting)
+	if got := r.kinds(); !slices.Equal(got, []requestKind{reboot, reboot, discover}) || r.now > 1015*time.Second {
+		t.Errorf("sent %v until %v", got, r.now)
+	}
+	// It is asked for once, not after each flap.
+	r.do(evCarrier{false})
+	if r.now += 5 * time.Second; r.do(evCarrier{true}).send.kind != discover {
+		t.Errorf("sent %v", r.kinds())
+	}
+}
+
+func TestLink(t *testing.T) {
+	r := reach(t, Bound)
+	l := r.m.lease
+	if r.do(evCarrier{false}); r.m.diag != NoCarrier || r.m.lease != l {
+		t.Fatalf("diagnosis %v", r.m.diag)
+	}
+	r.now += time.Minute
+	r.sent = nil
+	r.do(evCarrier{true})
+	r.do(evCarrier{true})
+	if got := r.kinds(); !slices.Equal(got, []requestKind{reboot}) || r.m.diag != OK || r.m.lease != l {
+		t.Fatalf("sent %v, diagnosis %v", got, r.m.diag)
+	}
+	if r.do(r.ack()); r.m.state != Bound {
+		t.Fatal(r.m.state)
+	}
+	// A flapping link.
+	r.now += time.Minute
+	r.sent = nil
+	for range 100 {
+		r.do(evCarrier{false})
+		r.now += 10 * time.Millisecond
+		r.do(evCarrier{true})
+		r.now += 10 * time.Millisecond
+	}
+	if len(r.sent) > 3 {
+		t.Errorf("%d packets in 2 s of flaps", len(r.sent))
+	}
+	if wait := r.last.wake - r.now; wait > flapSpacing {
+		t.Errorf("after 2 s of flaps the address is confirmed in %v", wait)
+	}
+	r.do(evCarrier{false})
+	// The lease ends while the cable is out.
+	for r.m.lease != nil {
+		r.tick()
+	}
+	if r.last.send != nil || r.m.state != Init || r.last.wake != never || !r.last.forget {
+		t.Errorf("%v, %+v", r.m.state, r.last)
+	}
+	r.now += time.Minute
+	if r.do(evCarrier{true}); r.m.state != Selecting {
+		t.Error(r.m.state)
+	}
+	// No carrier from the start.
+	r = newRig(t, Config{}, evStart{})
+	if r.m.diag != NoCarrier || r.last.wake != never || len(r.sent) != 0 || !r.last.change {
+		t.Errorf("%+v", r.last)
+	}
+}
+
+func TestLocalTrouble(t *testing.T) {
+	r := reach(t, Selecting)
+	for range 10 {
+		before := r.now
+		if r.do(evUnsent{down: true}); r.m.diag != NoCarrier {
+			t.Fatalf("diagnosis %v", r.m.diag)
+		}
+		r.tick()
+		if d := r.now - before; d < time.Second || d > lastBackoff {
+			t.Errorf("wait %v", d)
+		}
+	}
+	r.do(evUnsent{down: true})
+	r.sent = nil
+	if r.do(evCarrier{true}); len(r.sent) != 1 {
+		t.Error("the link is up, and the packet that did not leave is not repeated")
+	}
+	r.tick() // now it has left, and nobody answers
+	if r.m.diag != NoAnswer {
+		t.Errorf("diagnosis %v", r.m.diag)
+	}
+	// A REQUEST that cannot leave is no reason to blame the server.
+	r = reach(t, Requesting)
+	for r.m.state == Requesting {
+		r.do(evUnsent{})
+		r.tick()
+	}
+	if r.m.diag != OK {
+		t.Errorf("diagnosis %v", r.m.diag)
+	}
+}
+
+func TestRapidCommit(t *testing.T) {
+	ack := func(r *rig, rapid bool) {
+		e := r.ack()
+		e.rapid = rapid
+		r.do(e)
+	}
+	r := newRig(t, Config{RapidCommit: true}, evStart{carrier: true})
+	if ack(r, false); r.m.state != Selecting {
+		t.Error("an ACK to a DISCOVER without option 80 counts")
+	}
+	r.tick()
+	sent := r.now
+	r.now += 10 * time.Millisecond
+	if ack(r, true); r.m.state != Bound || r.m.lease.Acquired != sent {
+		t.Errorf("%v, %v", r.m.state, r.m.lease)
+	}
+	r = newRig(t, Config{}, evStart{carrier: true})
+	if ack(r, true); r.m.state != Selecting {
+		t.Error("rapid commit without being asked for")
+	}
+}
+
+func TestAckWithoutServer(t *testing.T) {
+	for _, s := range []State{Requesting, Rebooting, Renewing, Rebinding} {
+		r := reach(t, s)
+		e := r.ack()
+		e.server, e.lease.Server = netip.Addr{}, netip.Addr{}
+		if r.do(e); r.m.state != Bound || r.m.lease.Server != serverA {
+			t.Errorf("%v: %v with %v", s, r.m.state, r.m.lease)
+		}
+	}
+}
+
+func TestNamesOfStatesAndDiagnoses(t *testing.T) {
+	for s := range State(len(states)) {
+		if b, _ := s.MarshalText(); string(b) != states[s] || strings.Contains(string(b), "(") {
+			t.Errorf("%d is %s", s, b)
+		}
+	}
+	for d := range Diagnosis(len(diagnoses)) {
+		if b, _ := d.MarshalText(); string(b) == "" || d.Text() == "" || d.Text() == d.String() {
+			t.Errorf("%d is %s", d, b)
+		}
+	}
+	if State(99).String() != "state(99)" || Diagnosis(99).Text() != "diagnosis(99)" {
+		t.Error("unknown values")
+	}
+}
