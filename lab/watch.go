@@ -208,33 +208,37 @@ func (t *Timeline) watchHooks(r *Router, m *sandbox.Machine) error {
 	if err := unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN_EXEC, unix.AT_FDCWD, m.Path(path)); err != nil {
 		return errors.Join(fmt.Errorf("watch %s of %s: %w", path, r.Name, err), unix.Close(fd))
 	}
-	f := os.NewFile(uintptr(fd), "fanotify")
+	go poll(m, fd, func(b []byte) {
+		now := time.Now()
+		for len(b) >= int(unsafe.Sizeof(unix.FanotifyEventMetadata{})) {
+			// struct fanotify_event_metadata: event_len, vers, reserved,
+			// metadata_len, mask, fd, pid
+			length := binary.NativeEndian.Uint32(b[0:])
+			if file := int32(binary.NativeEndian.Uint32(b[16:])); file >= 0 {
+				_ = unix.Close(int(file))
+			}
+			pid := int(int32(binary.NativeEndian.Uint32(b[20:])))
+			go t.hook(r, pid, path, now)
+			b = b[min(int(length), len(b)):]
+		}
+	})
+	return nil
+}
+
+// poll hands on what is read of a descriptor until the machine is dead.
+func poll(m *sandbox.Machine, fd int, take func([]byte)) {
+	f := os.NewFile(uintptr(fd), "events")
 	go func() {
 		<-m.Dead()
 		_ = f.Close()
 	}()
-	go func() {
-		buf := make([]byte, 8192)
-		for {
-			n, err := f.Read(buf)
-			if err != nil {
-				return
-			}
-			now := time.Now()
-			for b := buf[:n]; len(b) >= int(unsafe.Sizeof(unix.FanotifyEventMetadata{})); {
-				// struct fanotify_event_metadata: event_len, vers, reserved,
-				// metadata_len, mask, fd, pid
-				length := binary.NativeEndian.Uint32(b[0:])
-				if file := int32(binary.NativeEndian.Uint32(b[16:])); file >= 0 {
-					_ = unix.Close(int(file))
-				}
-				pid := int(int32(binary.NativeEndian.Uint32(b[20:])))
-				go t.hook(r, pid, path, now)
-				b = b[min(int(length), len(b)):]
-			}
+	for buf := make([]byte, 8192); ; {
+		n, err := f.Read(buf)
+		if err != nil {
+			return
 		}
-	}()
-	return nil
+		take(buf[:n])
+	}
 }
 
 // hook names the role of a hook that has been started. The event comes while the
@@ -304,31 +308,19 @@ func (t *Timeline) watchServices(r *Router, m *sandbox.Machine) error {
 		}
 	}
 	dnsmasq()
-	f := os.NewFile(uintptr(fd), "inotify")
-	go func() {
-		<-m.Dead()
-		_ = f.Close()
-	}()
-	go func() {
-		buf := make([]byte, 8192)
-		for {
-			n, err := f.Read(buf)
-			if err != nil {
-				return
+	go poll(m, fd, func(b []byte) {
+		for len(b) >= unix.SizeofInotifyEvent {
+			mask := binary.NativeEndian.Uint32(b[4:])
+			end := min(unix.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(b[12:])), len(b))
+			name := strings.TrimRight(string(b[unix.SizeofInotifyEvent:end]), "\x00")
+			b = b[end:]
+			if name == "dnsmasq" && mask&unix.IN_CREATE != 0 {
+				dnsmasq()
+				continue
 			}
-			for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
-				mask := binary.NativeEndian.Uint32(b[4:])
-				end := min(unix.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(b[12:])), len(b))
-				name := strings.TrimRight(string(b[unix.SizeofInotifyEvent:end]), "\x00")
-				b = b[end:]
-				if name == "dnsmasq" && mask&unix.IN_CREATE != 0 {
-					dnsmasq()
-					continue
-				}
-				t.service(r, name, mask&unix.IN_DELETE == 0)
-			}
+			t.service(r, name, mask&unix.IN_DELETE == 0)
 		}
-	}()
+	})
 	return nil
 }
 

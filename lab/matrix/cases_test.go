@@ -71,10 +71,7 @@ func TestServers(t *testing.T) {
 // testLease: two packets to the first lease, one to the next, and the kernel has
 // what was granted.
 func testLease(l *line) {
-	l.serve(usual(time.Hour))
-	r := l.router()
-	r.become(hooks.Primary)
-	addr := r.holdsLease(time.Second)
+	r, addr := l.leased(usual(time.Hour))
 	if got, want := r.phases(0), []string{"DISCOVER", "REQUEST selecting"}; !slices.Equal(got, want) {
 		l.t.Errorf("sent %q, want %q", got, want)
 	}
@@ -101,10 +98,7 @@ func testRenew(l *line) {
 	if l.kind.shortest <= 2*time.Second {
 		s = usual(2 * time.Second)
 	}
-	l.serve(s)
-	r := l.router()
-	r.become(hooks.Primary)
-	addr := r.holdsLease(time.Second)
+	r, addr := l.leased(s)
 	before := r.holds()
 	r.answers(dhcpv4.MessageTypeAck, 4, 20*time.Second)
 	if now := r.holds(); now.addr != addr || now.index != before.index || now.gateway != before.gateway {
@@ -125,10 +119,7 @@ func testRenew(l *line) {
 // default route follows.
 func testRebind(l *line) {
 	s := hasty(l.kind)
-	l.serve(s)
-	r := l.router()
-	r.become(hooks.Primary)
-	addr := r.holdsLease(time.Second)
+	r, addr := l.leased(s)
 	l.halt()
 	l.serve(s.in("100.64.10.2/24", "100.64.10.100", "100.64.10.120"))
 	r.until("lease of the new server", 20*time.Second, func(w hooks.WAN) bool { return w.Server == l.service.addr.Addr() })
@@ -147,10 +138,7 @@ func testRebind(l *line) {
 // and not a moment longer; a server that comes back is found.
 func testExpiry(l *line) {
 	s := usual(max(l.kind.shortest, 4*time.Second))
-	l.serve(s)
-	r := l.router()
-	r.become(hooks.Primary)
-	addr := r.holdsLease(time.Second)
+	r, addr := l.leased(s)
 	l.halt()
 	st := r.until("the end of the lease", s.lease+5*time.Second, func(w hooks.WAN) bool { return !w.Address.IsValid() })
 	now := time.Now()
@@ -209,10 +197,7 @@ func (r *router) renumbered(old netip.Prefix, limit time.Duration) time.Duration
 // as after a modem's reboot. One NAK later there is a new address.
 func testRenumbered(l *line) {
 	s := usual(time.Hour)
-	l.serve(s)
-	r := l.router()
-	r.become(hooks.Primary)
-	old := r.holdsLease(time.Second)
+	r, old := l.leased(s)
 	l.carrier(r, false)
 	r.until("no carrier", 5*time.Second, func(w hooks.WAN) bool { return w.Diagnosis == "no-carrier" })
 	l.renumber(s)
@@ -232,10 +217,7 @@ func testRenumbered(l *line) {
 // lease ends.
 func testRenumberedUnseen(l *line) {
 	s := hasty(l.kind)
-	l.serve(s)
-	r := l.router()
-	r.become(hooks.Primary)
-	old := r.holdsLease(time.Second)
+	r, old := l.leased(s)
 	l.renumber(s)
 	gap := r.renumbered(old, s.lease+5*time.Second)
 	if gap > gapLimit {
@@ -250,10 +232,7 @@ func testRenumberedUnseen(l *line) {
 // testRestart: a server that restarts and knows its leases is not felt.
 func testRestart(l *line) {
 	s := hasty(l.kind)
-	l.serve(s)
-	r := l.router()
-	r.become(hooks.Primary)
-	addr := r.holdsLease(time.Second)
+	r, addr := l.leased(s)
 	l.halt()
 	l.serve(s)
 	r.answers(dhcpv4.MessageTypeAck, 3, 20*time.Second)
@@ -270,10 +249,7 @@ func testRestart(l *line) {
 // long.
 func testAmnesia(l *line) {
 	s := hasty(l.kind)
-	l.serve(s)
-	r := l.router()
-	r.become(hooks.Primary)
-	addr := r.holdsLease(time.Second)
+	r, addr := l.leased(s)
 	l.halt()
 	l.forget()
 	l.serve(s)

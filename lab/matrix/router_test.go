@@ -169,6 +169,15 @@ func (r *router) holds() (h holding) {
 	return h
 }
 
+// leased is a primary with a lease of s.
+func (l *line) leased(s service) (*router, netip.Prefix) {
+	l.t.Helper()
+	l.serve(s)
+	r := l.router()
+	r.become(hooks.Primary)
+	return r, r.holdsLease(time.Second)
+}
+
 // holdsLease waits until the kernel holds an address of the service with the
 // default route, and checks it.
 func (r *router) holdsLease(limit time.Duration) netip.Prefix {
