@@ -29,7 +29,7 @@ func (m *Manager) Apply(ctx context.Context, d Desired) (Changes, error) {
 	start := time.Now()
 	err := a.run()
 	if !a.done.None() {
-		m.log.Debug("wan changed", "link", d.Link.Name, "steps", a.done.Steps, "took", time.Since(start), "err", err)
+		m.log.Debug("wan changed", "link", d.Link.Name, "steps", a.done.Steps, "took", time.Since(start), "error", err)
 	}
 	return a.done, err
 }

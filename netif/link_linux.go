@@ -272,7 +272,7 @@ func (m *Manager) silenceIPv6(ctx context.Context, l *link) error {
 	m.step(step)
 	// The path stays inside its directory: a device name holds no slash.
 	err := os.WriteFile("/proc/sys/net/ipv6/conf/"+l.name+"/disable_ipv6", []byte("1"), 0)
-	m.log.Debug(step, "what", l.name, "err", err)
+	m.log.Debug(step, "what", l.name, "error", err)
 	return refused(step+" on "+l.name, err)
 }
 

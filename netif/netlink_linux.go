@@ -82,7 +82,7 @@ func (m *Manager) writeTo(ctx context.Context, c *conn, step, detail string, typ
 	}
 	m.step(step)
 	_, err := c.do(typ, flags|unix.NLM_F_ACK, parts...)
-	m.log.Debug(step, "what", detail, "err", err)
+	m.log.Debug(step, "what", detail, "error", err)
 	return refused(step+" "+detail, err)
 }
 

@@ -78,7 +78,7 @@ func (w *watcher) run(ctx context.Context, sock *nl.NetlinkSocket) {
 		if time.Since(began) > watchRetryMax {
 			wait = watchRetryMin
 		}
-		w.log.Warn("watching the kernel failed, subscribing anew", "in", wait, "err", err)
+		w.log.Warn("watching the kernel failed, subscribing anew", "in", wait, "error", err)
 		for sock = nil; sock == nil; {
 			select {
 			case <-ctx.Done():
@@ -87,7 +87,7 @@ func (w *watcher) run(ctx context.Context, sock *nl.NetlinkSocket) {
 			}
 			wait = min(2*wait, watchRetryMax)
 			if sock, err = subscribe(); err != nil {
-				w.log.Warn("subscribing to the kernel failed", "again in", wait, "err", err)
+				w.log.Warn("subscribing to the kernel failed", "again in", wait, "error", err)
 			}
 		}
 	}

@@ -34,7 +34,7 @@ func NewInit(dir string, log *slog.Logger) *Init {
 	// Whoever started us may have left descriptors open without close-on-exec; a
 	// daemon that inherits one holds it for as long as it lives.
 	if err := command.CloseOnExec(); err != nil {
-		log.Warn("daemons may inherit open files", "err", err)
+		log.Warn("daemons may inherit open files", "error", err)
 	}
 	return &Init{dir: dir, log: log, startSettle: 3 * time.Second, stopSettle: 10 * time.Second}
 }
@@ -87,7 +87,7 @@ func (m *Init) reach(ctx context.Context, name, verb string, want State, settle 
 	if ctx.Err() != nil {
 		return verbErr
 	}
-	m.log.Debug("ran init script", "script", s.path, "verb", verb, "err", verbErr)
+	m.log.Debug("ran init script", "script", s.path, "verb", verb, "error", verbErr)
 	if err := s.await(ctx, want, settle); err != nil {
 		return errors.Join(fmt.Errorf("%s %s: %w%s", s.path, verb, err, command.Quote(out)), verbErr)
 	}

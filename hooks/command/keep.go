@@ -100,7 +100,7 @@ func keep(c *cli.Context) error {
 	o, stop, err := assemble(c, log)
 	defer stop()
 	if err != nil {
-		log.Error("cannot start", "err", err)
+		log.Error("cannot start", "error", err)
 		return err
 	}
 	o.Step = step
@@ -122,7 +122,7 @@ func keep(c *cli.Context) error {
 		return nil
 	}
 	if err != nil {
-		log.Error("keeper ends", "err", err)
+		log.Error("keeper ends", "error", err)
 	}
 	return err
 }

@@ -42,7 +42,7 @@ func fifo(c *cli.Context) error {
 		return err
 	}
 	if err := takeOver(c, owner, self); err != nil {
-		log.Error("cannot take over from an earlier reader of the FIFO", "err", err)
+		log.Error("cannot take over from an earlier reader of the FIFO", "error", err)
 	}
 	var seq uint64
 	var lines sync.WaitGroup
@@ -62,17 +62,17 @@ func fifo(c *cli.Context) error {
 		}
 		var err error
 		if i.Token, err = hooks.NowToken(seq); err != nil {
-			log.Error("cannot order a notification", "err", err)
+			log.Error("cannot order a notification", "error", err)
 			return
 		}
 		lines.Go(func() {
 			if _, err := h.Say(ctx, hooks.OpSettle, i, fifoWait); err != nil {
-				log.Error("cannot become "+i.Role.String(), "err", err)
+				log.Error("cannot become "+i.Role.String(), "error", err)
 			}
 		})
 	}
 	err = hooks.ReadFIFO(c.Context, c.Args().First(), take, func(err error) {
-		log.Warn("line in the FIFO is not keepalived's", "err", err)
+		log.Warn("line in the FIFO is not keepalived's", "error", err)
 	})
 	lines.Wait()
 	return err
@@ -117,7 +117,7 @@ func say(c *cli.Context, op, scope, state string) error {
 	}
 	a, err := hook(c, log).Say(c.Context, op, i, c.Duration("wait"))
 	if err != nil {
-		log.Error("cannot become "+i.Role.String(), "err", err)
+		log.Error("cannot become "+i.Role.String(), "error", err)
 		return err
 	}
 	report(c, log, a)

@@ -140,7 +140,7 @@ func (c *commits) work(ctx context.Context, j job) {
 			err = cause
 		}
 		p.Error = err.Error()
-		c.log.Warn("connections may be lost", "step", j.name, "err", err)
+		c.log.Warn("connections may be lost", "step", j.name, "error", err)
 	}
 	c.report(j.epoch, p)
 }

@@ -146,7 +146,7 @@ func (d *daemons) watch(ctx context.Context) <-chan string {
 	}
 	changes, err := w.Watch(ctx, d.names)
 	if err != nil {
-		d.log.Warn("cannot watch the services, checking now and then instead", "err", err)
+		d.log.Warn("cannot watch the services, checking now and then instead", "error", err)
 		return nil
 	}
 	return changes

@@ -19,7 +19,7 @@ const lingering = 2 * time.Second
 func (k *Keeper) reload() {
 	recorded, err := k.store.Load()
 	if err != nil {
-		k.log.Error("cannot use the recorded intent", "err", err)
+		k.log.Error("cannot use the recorded intent", "error", err)
 	}
 	for _, i := range recorded {
 		k.hear(i)
@@ -99,7 +99,7 @@ func (k *Keeper) watchOwner(p hooks.Process, grace time.Duration) *owner {
 	case errors.Is(err, hooks.ErrGone):
 		gone(withoutAWord)
 	case err != nil:
-		k.log.Error("cannot watch keepalived: its death without a word would go unnoticed", "pid", p.PID, "err", err)
+		k.log.Error("cannot watch keepalived: its death without a word would go unnoticed", "pid", p.PID, "error", err)
 	}
 	return o
 }

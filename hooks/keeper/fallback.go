@@ -41,7 +41,7 @@ func (f *fallback) leave(ctx context.Context) {
 	f.role = hooks.Primary
 	// Asked even without a gateway: an earlier configuration may have had one.
 	if _, err := f.network.RemoveBackupDefault(ctx); err != nil {
-		f.log.Error("cannot remove the backup's default route", "err", err)
+		f.log.Error("cannot remove the backup's default route", "error", err)
 	}
 }
 
@@ -82,7 +82,7 @@ func (f *fallback) run(ctx context.Context) {
 		}
 		if !failing {
 			failing = true
-			f.log.Warn("no default route while backup", "gateway", f.gateway, "err", err)
+			f.log.Warn("no default route while backup", "gateway", f.gateway, "error", err)
 		}
 		retry.set(fallbackRetry)
 	}

@@ -262,7 +262,7 @@ func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch, stop func(er
 			return
 		default:
 			if ctx.Err() == nil {
-				k.log.Error("cannot watch the recorded intents: hooks that die early go unheard", "err", err)
+				k.log.Error("cannot watch the recorded intents: hooks that die early go unheard", "error", err)
 			}
 			return
 		}
@@ -293,7 +293,7 @@ func (k *Keeper) adopt(ctx context.Context) {
 		_ = os.Remove(w.uplink.client.LeaseFile + ".new")
 		o, err := k.Network.Observe(ctx, link(w.WAN))
 		if err != nil {
-			k.log.Warn("cannot look at the link that may be left of an earlier keeper", "wan", w.Name, "err", err)
+			k.log.Warn("cannot look at the link that may be left of an earlier keeper", "wan", w.Name, "error", err)
 			continue
 		}
 		w.adopted = w.uplink.adopt(o)
@@ -301,7 +301,7 @@ func (k *Keeper) adopt(ctx context.Context) {
 	}
 	removed, err := k.Network.PurgeOrphans(ctx, links(k.Config.WANs))
 	if err != nil {
-		k.log.Warn("cannot remove what belongs to no WAN any more", "err", err)
+		k.log.Warn("cannot remove what belongs to no WAN any more", "error", err)
 	}
 	if len(removed) > 0 {
 		k.log.Warn("removed links that belong to no WAN any more", "links", removed)
@@ -317,7 +317,7 @@ func installed(ctx context.Context, o Options) []string {
 	var names []string
 	for _, name := range o.Config.Services {
 		if there, err := o.Services.Installed(ctx, name); err != nil {
-			o.Log.Warn("cannot tell whether a service is installed", "service", name, "err", err)
+			o.Log.Warn("cannot tell whether a service is installed", "service", name, "error", err)
 		} else if there {
 			names = append(names, name)
 		}

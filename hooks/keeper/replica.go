@@ -26,7 +26,7 @@ func Replication(wanted config.Switch, file string, log *slog.Logger) replica {
 		log.Debug("connections are not replicated", "reason", err)
 		return nil
 	}
-	log.Error("connections will not be replicated", "err", err)
+	log.Error("connections will not be replicated", "error", err)
 	return broken{err}
 }
 

@@ -54,7 +54,7 @@ func (k *Keeper) serve(ctx context.Context, l *net.UnixListener) {
 		}
 		if err != nil {
 			// Out of file descriptors, as the only cause: the next hook finds room again.
-			k.log.Error("cannot take a hook's call", "err", err)
+			k.log.Error("cannot take a hook's call", "error", err)
 			select {
 			case <-time.After(100 * time.Millisecond):
 			case <-ctx.Done():
@@ -66,7 +66,7 @@ func (k *Keeper) serve(ctx context.Context, l *net.UnixListener) {
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
 			if err := k.client(ctx, cancel, c); err != nil && ctx.Err() == nil {
-				k.log.Debug("client is gone", "err", err)
+				k.log.Debug("client is gone", "error", err)
 			}
 		})
 	}

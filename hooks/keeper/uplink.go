@@ -330,7 +330,7 @@ func (u *uplink) listen(ctx context.Context) {
 	go func() {
 		defer close(x.done)
 		if err := c.Run(ctx, x.updates); err != nil && ctx.Err() == nil {
-			u.log.Error("DHCP client ended", "err", err)
+			u.log.Error("DHCP client ended", "error", err)
 		}
 	}()
 }
@@ -417,7 +417,7 @@ func (u *uplink) again() { u.heal.set(u.wait.next()) }
 // fail notes what keeps the WAN from its role and logs it once.
 func (u *uplink) fail(err error) {
 	if err != nil && (u.err == nil || u.err.Error() != err.Error()) {
-		u.log.Error("WAN is not as it should be", "err", err)
+		u.log.Error("WAN is not as it should be", "error", err)
 	}
 	u.err = err
 }

@@ -173,7 +173,7 @@ func (r *Runner) Run(ctx context.Context) {
 func (r *Runner) runAll(ctx context.Context, e event) {
 	scripts, err := r.scripts()
 	if err != nil {
-		r.log.Warn("cannot run scripts", "event", e.name, "err", err)
+		r.log.Warn("cannot run scripts", "event", e.name, "error", err)
 	}
 	var all sync.WaitGroup
 	for _, path := range scripts {
@@ -258,7 +258,7 @@ func (r *Runner) run(ctx context.Context, path string, e event) {
 	}
 	log := r.log.With("script", filepath.Base(path), "event", e.name, "took", time.Since(start).Round(time.Millisecond))
 	if err != nil {
-		log.Warn("script failed", "err", err, "output", out.String())
+		log.Warn("script failed", "error", err, "output", out.String())
 		return
 	}
 	log.Debug("script ran", "output", out.String())

@@ -59,7 +59,7 @@ func Open(file string, log *slog.Logger) (*Daemon, error) {
 	}
 	d := &Daemon{conf: conf, log: log}
 	if problem := d.Problem(); problem != "" {
-		log.Warn("conntrackd will replicate stale connections", "config", file, "err", problem)
+		log.Warn("conntrackd will replicate stale connections", "config", file, "error", problem)
 	}
 	return d, nil
 }

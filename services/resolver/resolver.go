@@ -73,7 +73,7 @@ func (r *Resolver) Set(ctx context.Context, link string, servers []netip.Addr, s
 		}
 		// What a less preferred way was told before this one appeared is out of date.
 		if err := r.revert(ctx, link, r.backends[i+1:]); err != nil {
-			r.log.Warn("name servers of an earlier time are still set", "link", link, "err", err)
+			r.log.Warn("name servers of an earlier time are still set", "link", link, "error", err)
 		}
 		return b.String(), nil
 	}
