@@ -4,6 +4,15 @@
 # machine without hardware needs.
 set -eu
 
+apt() { apt-get -q -o APT::Sandbox::User=root "$@"; }
+apt update
+# What else would configure a router's interfaces, where a test starts it. In
+# debootstrap's order of things its polkitd cannot be configured.
+apt -y --no-install-recommends install network-manager
+# It cannot be installed beside systemd-resolved: a test takes one for the other.
+mkdir -p /var/lib/lab
+(cd /var/lib/lab && apt download resolvconf)
+
 rm -rf /etc/systemd/system/*.wants /etc/systemd/system/dbus-org.freedesktop.resolve1.service
 rm -f /etc/rc?.d/[SK]*
 
@@ -27,10 +36,6 @@ do
 	ln -sf /dev/null "/etc/systemd/system/$unit"
 done
 
-# It cannot be installed beside systemd-resolved: a test takes one for the other.
-mkdir -p /var/lib/lab
-(cd /var/lib/lab && apt-get -q update && apt-get -q -o APT::Sandbox::User=root download resolvconf)
-
 mkdir -p /etc/systemd/journald.conf.d
 printf '[Journal]\nStorage=volatile\nForwardToSyslog=no\nRateLimitIntervalSec=0\n' >/etc/systemd/journald.conf.d/lab.conf
 
@@ -45,5 +50,5 @@ rm -f /etc/dnsmasq.conf /etc/miniupnpd/miniupnpd.conf /etc/conntrackd/conntrackd
 printf 'conf-dir=/etc/dnsmasq.d,*.conf\n' >/etc/dnsmasq.conf
 
 dpkg-query -W -f '${Package} ${Version}\n' >/lab-manifest
-rm -rf /var/cache/apt/archives/*.deb /var/lib/apt/lists/* /var/log/*.log /var/cache/debconf/*-old \
+rm -rf /var/cache/apt/archives/*.deb /var/cache/apt/*.bin /var/lib/apt/lists/* /var/log/*.log /var/cache/debconf/*-old \
 	/usr/share/doc /usr/share/man /usr/share/info /usr/share/locale /usr/share/lintian
