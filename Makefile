@@ -20,7 +20,7 @@ PREFIX   ?= /usr
 
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo bench test unit e2e lint fuzz clean install image $(LAB) wanfail
+.PHONY: build demo bench pictures test unit e2e lint fuzz clean install image $(LAB) wanfail
 build: wanfail
 
 wanfail:
@@ -44,6 +44,10 @@ demo: wanfail $(LAB)
 # a few rounds of each.
 bench: wanfail image
 	LAB_IMAGE=$$($(LAB) image) $(LAB) bench $(if $(QUICK),--quick,--out docs/BENCHMARKS.md)
+
+# What the README shows.
+pictures: wanfail image
+	LAB_IMAGE=$$($(LAB) image) $(LAB) pictures docs
 
 test: unit e2e
 

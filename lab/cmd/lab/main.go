@@ -3,6 +3,7 @@
 //	lab image                  build the image if need be, print its folder
 //	lab demo [flags]           show a failover
 //	lab bench [flags]          measure wanfail against what people use today
+//	lab pictures FOLDER        draw what the README shows
 //
 // It needs root, debootstrap and Linux; it leaves nothing behind but the image.
 package main
@@ -28,6 +29,7 @@ import (
 const usage = `usage: lab image
        lab demo [--scenario crash|stop|failback] [--binary FILE] [flags]
        lab bench [--quick] [--only PARTS] [--out FILE] [--binary FILE]
+       lab pictures [--binary FILE] FOLDER
 `
 
 // The program starts itself again for each part of the lab, so Main comes first
@@ -37,6 +39,7 @@ func main() { lab.Main(prepare, run) }
 type arguments struct {
 	demo     bool
 	bench    *benchmark // nil: something else
+	pictures string     // folder; empty: something else
 	binary   string
 	scenario lab.Scenario
 	sessions int
@@ -53,6 +56,15 @@ func parse(args []string, out io.Writer) (a arguments, err error) {
 	fs.SetOutput(out)
 	switch args[0] {
 	case "image":
+	case "pictures":
+		fs.StringVar(&a.binary, "binary", "./wanfail", "the wanfail to show")
+		if err := fs.Parse(args[1:]); err != nil {
+			return a, err
+		}
+		if a.pictures = fs.Arg(0); fs.NArg() != 1 {
+			return a, errors.New("pictures needs one folder")
+		}
+		return a, nil
 	case "bench":
 		if a.bench, err = parseBench(args[1:], out); err == nil {
 			a.binary = a.bench.binary
@@ -112,7 +124,7 @@ func prepare(ctx context.Context) (lab.Inputs, error) {
 		if err := a.bench.prepare(ctx); err != nil {
 			return lab.Inputs{}, err
 		}
-	} else if !a.demo {
+	} else if !a.demo && a.pictures == "" {
 		dir, err := image.Ensure(ctx, progress)
 		if err != nil {
 			return lab.Inputs{}, err
@@ -128,9 +140,13 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	a, err := parse(os.Args[1:], io.Discard)
-	if err == nil && a.bench != nil {
+	switch {
+	case err != nil:
+	case a.bench != nil:
 		err = a.bench.run(ctx)
-	} else if err == nil {
+	case a.pictures != "":
+		err = pictures(ctx, a.pictures)
+	default:
 		style, live := demo.Terminal(os.Stdout)
 		_, err = demo.Run(ctx, os.Stdout, style, live && !a.plain, a.options, a.scenario, a.sessions)
 	}
