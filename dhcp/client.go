@@ -172,7 +172,7 @@ func (c *Client) Run(ctx context.Context, updates chan<- Update) error {
 		Client: c, ctx: ctx, updates: updates, alarm: alarm,
 		machine: newMachine(&c.cfg, c.dice),
 		packets: make(chan datagram),
-		warned:  map[string]bool{},
+		faults:  map[string]bool{},
 	}
 	defer l.hangUp()
 	l.run()

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"net/netip"
@@ -75,6 +76,39 @@ func (l *Lease) RemainingAt(now time.Duration) time.Duration {
 // onlink flag (RTNH_F_ONLINK). That is usual with /32 leases.
 func (l *Lease) OnLink(gateway netip.Addr) bool {
 	return gateway.IsValid() && !l.Prefix.Contains(gateway)
+}
+
+// What becomes of a lease, in a word: the log and user scripts tell it so.
+const (
+	LeaseBound   = "bound"   // there is one
+	LeaseChanged = "changed" // there is another one: more than its times differ
+	LeaseLost    = "lost"    // there is none any more, or it may not be used
+)
+
+// Event is what has become of a lease, old, when now is in its place; nil is no
+// lease. A renewal that brings nothing but time is "".
+func Event(old, now *Lease) string {
+	switch {
+	case old == nil && now == nil, old != nil && now != nil && old.timeless() == now.timeless():
+		return ""
+	case old == nil:
+		return LeaseBound
+	case now == nil:
+		return LeaseLost
+	default:
+		return LeaseChanged
+	}
+}
+
+// timeless is everything but the times, in a form that is the same before and
+// after a lease file.
+func (l Lease) timeless() string {
+	l.Acquired, l.T1, l.T2, l.TTL = 0, 0, 0, 0
+	raw, err := json.Marshal(l)
+	if err != nil {
+		panic("dhcp: encode lease: " + err.Error()) // no field can fail
+	}
+	return string(raw)
 }
 
 // deadline is the boot time at which the span d of the lease ends; never is

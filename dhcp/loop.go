@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync/atomic"
-	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sys/unix"
@@ -15,8 +14,8 @@ import (
 // maxPending bounds the updates that a slow consumer has not taken.
 const maxPending = 16
 
-// maxWarned bounds the kinds of malformed packets that are logged; all are counted.
-const maxWarned = 32
+// maxFaults bounds the kinds of malformed packets that are logged; all are counted.
+const maxFaults = 32
 
 // loop is one Run: it feeds the machine and does what the machine says.
 type loop struct {
@@ -33,7 +32,7 @@ type loop struct {
 	last    Update
 	downs   int  // of Client.downs, seen so far
 	up      bool // Client.up as the machine knows it
-	warned  map[string]bool
+	faults  map[string]bool
 
 	troubled bool // the last attempt to send or receive failed
 }
@@ -81,7 +80,7 @@ func (l *loop) begin() evStart {
 	e := evStart{carrier: l.up}
 	m, err := l.cfg.recall(l.clock.now())
 	if err != nil {
-		l.log.Warn("remembered lease is not usable", "file", l.cfg.LeaseFile, "error", err)
+		l.log.Debug("remembered lease is not usable", "file", l.cfg.LeaseFile, "error", err)
 	}
 	if m != nil {
 		e.lease, e.foreign = &m.Lease, !m.thisBoot
@@ -194,27 +193,27 @@ func (l *loop) packet(d datagram) {
 		st.Corrected += uint64(len(m.faults))
 	})
 	if err != nil {
-		l.warn("malformed packet dropped", err)
+		l.fault("malformed packet dropped", err)
 		return
 	}
 	if m.refusal != nil {
-		l.warn("unusable "+m.kind.String(), m.refusal)
+		l.fault("unusable "+m.kind.String(), m.refusal)
 	}
 	for _, f := range m.faults {
-		l.warn("answer corrected", errors.New(f))
+		l.fault("answer corrected", errors.New(f))
 	}
 	l.feed(evMessage{m})
 }
 
-// warn logs what is wrong with a packet, once for each kind and not for too many
-// kinds: a flood of packets must not become a flood of lines.
-func (l *loop) warn(what string, err error) {
-	level, kind := slog.LevelDebug, what+err.Error()
-	if !l.warned[kind] && len(l.warned) < maxWarned {
-		l.warned[kind] = true
-		level = slog.LevelWarn
+// fault logs what is wrong with a packet, once for each kind and not for too many
+// kinds: a flood of packets must not become a flood of lines. It is no warning: a
+// packet that stands between us and a lease is a finding, and the finding warns.
+func (l *loop) fault(what string, err error) {
+	kind := what + err.Error()
+	if !l.faults[kind] && len(l.faults) < maxFaults {
+		l.faults[kind] = true
+		l.log.Debug(what, "error", err)
 	}
-	l.log.Log(l.ctx, level, what, "error", err)
 }
 
 // trouble logs an error of this machine's own, once until a packet leaves again.
@@ -269,12 +268,12 @@ func (l *loop) offer() {
 	}
 }
 
-// report logs a change: a line for a lease, one for a finding.
+// report logs a change: a warning for a finding, which says what to do.
 func (l *loop) report(old, now Update) {
 	if now.Diagnosis != old.Diagnosis {
 		level := slog.LevelWarn
 		if now.Diagnosis == OK {
-			level = slog.LevelDebug // the lease has a line of its own
+			level = slog.LevelDebug // the consumer tells of the lease
 		}
 		attrs := []any{"diagnosis", now.Diagnosis, "state", now.State}
 		if now.Detail != "" {
@@ -282,17 +281,7 @@ func (l *loop) report(old, now Update) {
 		}
 		l.log.Log(l.ctx, level, "dhcp: "+now.Diagnosis.Text(), attrs...)
 	}
-	switch {
-	case now.Lease == old.Lease:
-		l.log.Debug("dhcp state", "from", old.State, "to", now.State)
-	case now.Lease == nil:
-		l.log.Warn("lease lost", "address", old.Lease.Prefix, "server", old.Lease.Server, "cause", now.Diagnosis)
-	case old.Lease != nil && old.Lease.Prefix == now.Lease.Prefix:
-		l.log.Info("lease renewed", "address", now.Lease.Prefix, "server", now.Lease.Server, "lease", now.Lease.TTL)
-	default:
-		l.log.Info("lease", "state", now.State, "address", now.Lease.Prefix, "gateway", now.Lease.Gateway,
-			"server", now.Lease.Server, "remaining", now.Lease.RemainingAt(l.clock.now()).Round(time.Second))
-	}
+	l.log.Debug("dhcp state", "from", old.State, "to", now.State, "lease", now.Lease != nil)
 }
 
 // remember keeps the lease file in step with the lease.
@@ -309,7 +298,7 @@ func (l *loop) remember(s step, void bool) {
 	}
 	if err != nil {
 		// Without the memory the next start takes a round trip more, no worse.
-		l.log.Warn("remember lease", "error", err)
+		l.log.Warn("cannot remember lease: is there room in the run directory?", "file", l.cfg.LeaseFile, "error", err)
 	}
 }
 

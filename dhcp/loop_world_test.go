@@ -229,7 +229,7 @@ func inBubble(t *testing.T, cfg *Config, f func(*bubble)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bubble{t: t, net: &fakeNet{start: time.Now(), answer: honest}, logged: &syncBuffer{}}
 		var err error
-		if b.client, err = New(*cfg, slog.New(slog.NewTextHandler(b.logged, nil))); err != nil {
+		if b.client, err = New(*cfg, slog.New(slog.NewTextHandler(b.logged, &slog.HandlerOptions{Level: slog.LevelDebug}))); err != nil {
 			t.Fatal(err)
 		}
 		b.client.clock, b.client.transport, b.client.dice = fakeClock{time.Now()}, b.net, testDice()

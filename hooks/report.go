@@ -26,13 +26,11 @@ type Report struct {
 
 // WAN is one uplink in a Report.
 type WAN struct {
-	Name   string `json:"name"`
-	Parent string `json:"parent"`
-	MAC    string `json:"mac"`
-	Role   Role   `json:"role"`
-	// State is "down", "muted" (silent, deleted soon), "foreign" (something else
-	// has the name), "unattended" (it is there, and no keeper runs), or while primary a state of RFC 2131 in small letters.
-	State        string       `json:"state"`
+	Name         string       `json:"name"`
+	Parent       string       `json:"parent"`
+	MAC          string       `json:"mac"`
+	Role         Role         `json:"role"`
+	State        string       `json:"state"` // of WANStates or, while primary, of package dhcp
 	Address      netip.Prefix `json:"address,omitzero"`
 	Gateway      netip.Addr   `json:"gateway,omitzero"`
 	Server       netip.Addr   `json:"server,omitzero"`
@@ -72,7 +70,7 @@ type Transition struct {
 
 // Phase is one part of a transition; phases overlap, so they do not add up.
 type Phase struct {
-	Name   string        `json:"name"`             // "macvlan", "lease", "address", "service dnsmasq", ...
+	Name   string        `json:"name"`             // of Phases
 	Detail string        `json:"detail,omitempty"` // "198.51.100.7/24 from 198.51.100.1"
 	Took   time.Duration `json:"took_ns"`
 	At     time.Duration `json:"at_ns"` // its end, since the start of the transition

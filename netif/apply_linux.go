@@ -196,7 +196,7 @@ func (a *applying) evict(parent *link, cause error) error {
 		if _, err := a.deleteLink(a.ctx, &t); a.did(err, "delete link") != nil {
 			return err
 		}
-		a.log.Warn("deleted a link of ours that held the MAC under another name", "link", t.name, "mac", want.MAC.String())
+		a.log.Debug("deleted a link of ours that held the MAC under another name", "link", t.name, "mac", want.MAC.String())
 	}
 	return nil
 }

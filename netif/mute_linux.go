@@ -84,7 +84,7 @@ func (m *Manager) muteLink(ctx context.Context, l *link, start time.Time) error 
 	case !errors.Is(err, unix.EOPNOTSUPP): // no packet schedulers in this kernel
 		return err
 	}
-	m.log.Warn("kernel cannot mute, setting the link down: sessions may be lost", "link", l.name, "error", err)
+	m.log.Warn("kernel cannot mute (it lacks packet schedulers, CONFIG_NET_SCHED), setting the link down: sessions may be lost", "link", l.name, "error", err)
 	if down := m.setDown(ctx, "set down link", l); down != nil && !gone(down) {
 		return errors.Join(err, down)
 	}

@@ -70,7 +70,7 @@ func (w *watcher) run(ctx context.Context, sock *nl.NetlinkSocket) {
 			// Reading on would not do: from the overflow until its queue is
 			// empty the socket is "congested" and loses messages without
 			// another error (net/netlink/af_netlink.c). A new one does not.
-			w.log.Warn("kernel events were lost, looking at everything anew")
+			w.log.Debug("kernel events were lost, looking at everything anew")
 			if sock, err = subscribe(); err == nil {
 				continue
 			}
@@ -78,7 +78,7 @@ func (w *watcher) run(ctx context.Context, sock *nl.NetlinkSocket) {
 		if time.Since(began) > watchRetryMax {
 			wait = watchRetryMin
 		}
-		w.log.Warn("watching the kernel failed, subscribing anew", "in", wait, "error", err)
+		w.log.Debug("watching the kernel failed, subscribing anew", "in", wait, "error", err)
 		for sock = nil; sock == nil; {
 			select {
 			case <-ctx.Done():

@@ -137,7 +137,7 @@ func (s *systemd) reattach(ctx context.Context, w *watcher) *bus {
 		if ctx.Err() != nil || closed {
 			return nil
 		}
-		s.log.Warn("cannot watch the services, trying again", "error", err, "in", pause)
+		s.log.Debug("cannot watch the services, trying again", "error", err, "in", pause)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

@@ -106,7 +106,7 @@ func keep(c *cli.Context) error {
 	o.Step = step
 	o.Ready = func() {
 		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd: nobody to tell
-		log.Info("keeper is ready", "version", c.App.Version)
+		log.Debug("keeper is ready", "version", c.App.Version)
 	}
 	scripts := userhooks.New(userhooks.Dir, log).Outside()
 	o.Roles, o.Publishers = scripts.Role, append(o.Publishers, scripts)

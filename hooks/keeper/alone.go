@@ -102,7 +102,7 @@ func (l *lone) backups() (wans []config.WAN) {
 func (l *lone) silence(ctx context.Context) {
 	for _, w := range l.backups() {
 		start := time.Now()
-		l.phase("silent "+w.Name, start, l.Network.Mute(ctx, link(w)))
+		l.phase(l.named(w, hooks.PhaseSilent), start, l.Network.Mute(ctx, link(w)))
 	}
 }
 
@@ -123,7 +123,7 @@ func (l *lone) clear(ctx context.Context) (lingers []config.WAN) {
 func (l *lone) remove(ctx context.Context, w config.WAN) {
 	start := time.Now()
 	_, err := l.Network.Purge(ctx, link(w))
-	l.phase("deleted "+w.Name, start, err)
+	l.phase(l.named(w, hooks.PhaseDeleted), start, err)
 }
 
 // platform stops the services and takes back what the publishers were told.
@@ -150,9 +150,14 @@ func (l *lone) services(ctx context.Context) {
 	}
 	for _, r := range services.Converge(ctx, l.Services, installed(ctx, l.Options), false, serviceLimit) {
 		if r.Changed || r.Err != nil {
-			l.phase("stop "+r.Name, time.Now().Add(-r.Took), r.Err)
+			l.phase(hooks.PhaseStop+" "+r.Name, time.Now().Add(-r.Took), r.Err)
 		}
 	}
+}
+
+// named is the name of a phase of a WAN.
+func (l *lone) named(w config.WAN, phase string) string {
+	return phaseOf(len(l.Config.WANs), w.Name, phase)
 }
 
 func (l *lone) phase(name string, start time.Time, err error) {

@@ -74,21 +74,21 @@ func (c *commits) promote(epoch int) (gate <-chan struct{}) {
 	ch := make(chan struct{})
 	release := sync.OnceFunc(func() { close(ch) })
 	time.AfterFunc(commitLimit, release)
-	c.add(job{epoch: epoch, name: "conntrackd commit", limit: commitLimit, call: c.replica.Commit, done: release})
+	c.add(job{epoch: epoch, name: hooks.PhaseCommit, limit: commitLimit, call: c.replica.Commit, done: release})
 	return ch
 }
 
 // resume makes this router the sending one. It follows promote.
 func (c *commits) resume(epoch int) {
 	if c.replica != nil {
-		c.add(job{epoch: epoch, name: "conntrackd resync", limit: otherLimit, call: c.replica.Resume, done: func() {}})
+		c.add(job{epoch: epoch, name: hooks.PhaseResync, limit: otherLimit, call: c.replica.Resume, done: func() {}})
 	}
 }
 
 // demote prepares for the peer to take over.
 func (c *commits) demote(epoch int) {
 	if c.replica != nil {
-		c.add(job{epoch: epoch, name: "conntrackd yield", limit: otherLimit, call: c.replica.Yield, done: func() {}})
+		c.add(job{epoch: epoch, name: hooks.PhaseYield, limit: otherLimit, call: c.replica.Yield, done: func() {}})
 	}
 }
 
@@ -140,7 +140,7 @@ func (c *commits) work(ctx context.Context, j job) {
 			err = cause
 		}
 		p.Error = err.Error()
-		c.log.Warn("connections may be lost", "step", j.name, "error", err)
+		c.log.Warn("connections may be lost: see conntrackd's log", "step", j.name, "error", err)
 	}
 	c.report(j.epoch, p)
 }

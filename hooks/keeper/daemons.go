@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -22,8 +21,10 @@ type daemons struct {
 	log     *slog.Logger
 	report  func(served) // must not block
 
-	wake   chan struct{}
-	phases []hooks.Phase // of the order at hand; belongs to run
+	wake chan struct{}
+	// Of run:
+	phases  []hooks.Phase     // of the order at hand
+	failing map[string]string // by service, what was warned of last
 
 	mu    sync.Mutex
 	want  target
@@ -57,7 +58,7 @@ const (
 func newDaemons(m services.Manager, names []string, log *slog.Logger, report func(served)) *daemons {
 	return &daemons{
 		manager: m, names: names, log: log, report: report,
-		wake: make(chan struct{}, 1), abort: func() {},
+		wake: make(chan struct{}, 1), abort: func() {}, failing: map[string]string{},
 	}
 }
 
@@ -146,7 +147,7 @@ func (d *daemons) watch(ctx context.Context) <-chan string {
 	}
 	changes, err := w.Watch(ctx, d.names)
 	if err != nil {
-		d.log.Warn("cannot watch the services, checking now and then instead", "error", err)
+		d.log.Debug("cannot watch the services, checking now and then instead", "error", err)
 		return nil
 	}
 	return changes
@@ -174,9 +175,9 @@ func (d *daemons) interval() time.Duration {
 // tell reports a pass; first: of this order. It returns whether something was not
 // as wanted although it once was, or still is not.
 func (d *daemons) tell(t target, given, start time.Time, results []services.Result, first bool) (fight bool) {
-	verb := "stop "
+	verb := hooks.PhaseStop
 	if t.up {
-		verb = "start "
+		verb = hooks.PhaseStart
 	}
 	if first {
 		d.phases = nil
@@ -187,15 +188,19 @@ func (d *daemons) tell(t target, given, start time.Time, results []services.Resu
 		fight = fight || r.Err != nil || r.Changed && !first
 		if r.Err != nil {
 			line.Error = r.Err.Error()
-			s.problems = append(s.problems, verb+r.Name+": "+line.Error)
+			s.problems = append(s.problems, verb+" "+r.Name+": "+line.Error)
 		}
 		if first && (r.Changed || r.Err != nil) {
 			d.phases = append(d.phases, hooks.Phase{
-				Name: verb + r.Name, Took: r.Took, At: start.Sub(given) + r.Took, Error: line.Error,
+				Name: verb + " " + r.Name, Took: r.Took, At: start.Sub(given) + r.Took, Error: line.Error,
 			})
 		}
+		if line.Error != "" && line.Error != d.failing[r.Name] {
+			d.log.Warn("cannot "+verb+" a service", "service", r.Name, "error", line.Error)
+		}
+		d.failing[r.Name] = line.Error
 		if r.Changed && !first {
-			d.log.Warn("service was not as its role wants", "service", r.Name, "did", strings.TrimSpace(verb))
+			d.log.Warn("service was not as its role wants: is it enabled at boot, or does something else start or stop it?", "service", r.Name, "did", verb)
 			d.watchOut()
 		}
 		s.services = append(s.services, line)

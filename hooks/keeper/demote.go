@@ -20,11 +20,12 @@ func (u *uplink) demote(ctx context.Context) {
 		u.exchange.cancel()
 	}
 	err := u.kernel.Mute(ctx, link(u.wan))
-	u.phase("silent", u.wan.Name, start, err) // raw sockets are mute as well
+	u.phase(hooks.PhaseSilent, u.wan.Name, start, err) // raw sockets are mute as well
 	u.hush()
 	u.lease, u.held, u.muted = nil, false, u.made
 	u.update = dhcp.Update{}
 	u.publish.withdraw()
+	u.account()
 	if err == nil && u.made && u.now.linger > 0 {
 		u.silent = true
 		u.gone.set(u.now.linger)
@@ -32,7 +33,7 @@ func (u *uplink) demote(ctx context.Context) {
 	}
 	start = time.Now()
 	u.remove(ctx) // what cannot be muted must not stay
-	u.phase("deleted", u.wan.Name, start, u.err)
+	u.phase(hooks.PhaseDeleted, u.wan.Name, start, u.err)
 }
 
 // hush ends everything of this process that could send with the shared MAC, and
@@ -53,7 +54,7 @@ func (u *uplink) giveBack(ctx context.Context) {
 	defer cancel()
 	start := time.Now()
 	err := dhcp.Release(ctx, u.client, u.lease)
-	u.phase("release", u.lease.Prefix.String(), start, err)
+	u.phase(hooks.PhaseRelease, u.lease.Prefix.String(), start, err)
 	u.fail(err)
 }
 

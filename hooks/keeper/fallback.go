@@ -18,6 +18,9 @@ const fallbackMetric = 10_000
 // the LAN is not up yet, or keepalived has not let go of the VIP.
 const fallbackRetry = time.Second
 
+// fallbackPatience is how many tries may fail until that is worth a warning.
+const fallbackPatience = 10
+
 // fallback keeps a default route through the peer while this router is backup, so
 // that it can resolve names and update itself.
 type fallback struct {
@@ -67,7 +70,7 @@ func (f *fallback) run(ctx context.Context) {
 		return
 	}
 	retry := newTimer()
-	var failing bool
+	failures := 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -77,12 +80,11 @@ func (f *fallback) run(ctx context.Context) {
 		}
 		err := f.ensure(ctx)
 		if err == nil {
-			failing = false
+			failures = 0
 			continue
 		}
-		if !failing {
-			failing = true
-			f.log.Warn("no default route while backup", "gateway", f.gateway, "error", err)
+		if failures++; failures == fallbackPatience {
+			f.log.Warn("no default route while backup: is backup_gateway on a network of this router?", "gateway", f.gateway, "error", err)
 		}
 		retry.set(fallbackRetry)
 	}

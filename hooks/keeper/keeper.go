@@ -304,7 +304,7 @@ func (k *Keeper) adopt(ctx context.Context) {
 		k.log.Warn("cannot remove what belongs to no WAN any more", "error", err)
 	}
 	if len(removed) > 0 {
-		k.log.Warn("removed links that belong to no WAN any more", "links", removed)
+		k.log.Debug("removed links that belong to no WAN any more", "links", removed)
 	}
 }
 

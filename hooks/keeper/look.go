@@ -74,7 +74,7 @@ func rests(i hooks.Intent) hooks.Role {
 }
 
 func lookAt(ctx context.Context, o Options, w config.WAN, recorded hooks.Intents) (n hooks.WAN, warnings []string, err error) {
-	n = hooks.WAN{Name: w.Name, Parent: w.Parent, MAC: w.MAC.String(), State: "down"}
+	n = hooks.WAN{Name: w.Name, Parent: w.Parent, MAC: w.MAC.String(), State: hooks.StateDown}
 	if i, ok := recorded.For(w.Instance); ok {
 		n.Role = rests(i)
 	}
@@ -86,13 +86,13 @@ func lookAt(ctx context.Context, o Options, w config.WAN, recorded hooks.Intents
 	case !seen.Exists:
 		return n, seen.Warnings, nil
 	case !seen.Owned:
-		n.State = "foreign"
+		n.State = hooks.StateForeign
 		return n, seen.Warnings, nil
 	case seen.Muted:
-		n.State = "muted"
+		n.State = hooks.StateMuted
 		return n, seen.Warnings, nil
 	}
-	n.State = "unattended"
+	n.State = hooks.StateUnattended
 	at := slices.IndexFunc(seen.Addresses, func(a netif.Address) bool { return a.Owned })
 	if at < 0 {
 		return n, seen.Warnings, nil

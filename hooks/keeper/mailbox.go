@@ -79,7 +79,7 @@ func (r *recorder) run(ctx context.Context) {
 		}
 		if err := r.record(missing); err != nil {
 			if !failing {
-				r.log.Error("cannot record the intent again, trying on", "error", err)
+				r.log.Error("cannot record the intent again, trying on: is there room in the run directory?", "error", err)
 			}
 			failing = true
 			retry.set(recordRetry)

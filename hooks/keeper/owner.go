@@ -25,7 +25,7 @@ func (k *Keeper) watchUnit(ctx context.Context, p hooks.Process, stopping func()
 		changes, err := manager.Watch(ctx, []string{unit})
 		if err != nil {
 			if ctx.Err() == nil {
-				k.log.Warn("cannot watch keepalived's unit, watching its process alone", "unit", unit, "error", err)
+				k.log.Debug("cannot watch keepalived's unit, watching its process alone", "unit", unit, "error", err)
 			}
 			return
 		}

@@ -80,7 +80,7 @@ func (p *press) note(pub Publisher, err error) {
 		p.log.Warn("cannot tell "+pub.String(), "error", err)
 		p.failing[pub.String()] = err.Error()
 	case err == nil && failed:
-		p.log.Info("has told " + pub.String())
+		p.log.Debug("has told " + pub.String())
 		delete(p.failing, pub.String())
 	}
 }

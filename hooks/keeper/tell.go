@@ -2,7 +2,6 @@ package keeper
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
@@ -41,13 +40,13 @@ func (u *uplink) tell() {
 func (u *uplink) state() string {
 	switch {
 	case u.now.role == hooks.Backup && u.muted:
-		return "muted"
+		return hooks.StateMuted
 	case u.now.role == hooks.Backup && foreign(u.err):
-		return "foreign"
+		return hooks.StateForeign
 	case u.now.role == hooks.Backup, u.exchange == nil:
-		return "down"
+		return hooks.StateDown
 	default:
-		return strings.ToLower(u.update.State.String())
+		return u.update.State.String()
 	}
 }
 
@@ -78,6 +77,43 @@ func (u *uplink) describe(w *hooks.WAN) {
 		reach := u.reach
 		w.Gatewayed = &reach
 	}
+}
+
+// account logs what has become of the lease, after everything that matters more.
+func (u *uplink) account() {
+	old, now := u.logged, u.lease
+	event := dhcp.Event(old, now)
+	u.logged = now
+	if event == "" {
+		if old != now {
+			u.log.Debug("lease renewed", "address", now.Prefix, "server", now.Server, "lease", now.TTL)
+		}
+		return
+	}
+	var attrs []any
+	if now != nil {
+		attrs = append(attrs, "address", now.Prefix, "gateway", now.Gateway, "server", now.Server, "lease", duration(now.TTL))
+	}
+	if old != nil {
+		attrs = append(attrs, "old_address", old.Prefix)
+	}
+	switch since := time.Since(u.from).Round(10 * time.Microsecond); {
+	case u.from.IsZero():
+	case event == dhcp.LeaseBound:
+		attrs = append(attrs, "took", since)
+	default:
+		attrs = append(attrs, "held", since)
+	}
+	u.from = time.Now()
+	u.log.Info("lease "+event, attrs...)
+}
+
+// duration is the length of a lease, in words.
+func duration(ttl time.Duration) string {
+	if ttl == dhcp.Infinite {
+		return "infinite"
+	}
+	return ttl.String()
 }
 
 // refresh sets what changes with time alone.

@@ -36,9 +36,7 @@ func (k *Keeper) conclude() {
 	for _, p := range t.Phases {
 		t.Took = max(t.Took, p.At)
 	}
-	k.remember(t)
-	k.log.Info("is "+t.Role.String(), "by", t.By, "took", t.Took.Round(10*time.Microsecond),
-		"phases", phaseList(t.Phases), "problems", t.Problems)
+	k.remember("is "+t.Role.String(), t)
 }
 
 // abandon ends a transition that a newer one overtakes.
@@ -49,12 +47,13 @@ func (k *Keeper) abandon() {
 	t := k.now.Transition
 	t.Took, t.Phases = time.Since(t.At), k.phases(k.now)
 	t.Problems = append(k.problems(""), "superseded before it was complete")
-	k.remember(t)
-	k.log.Info("no longer on the way to "+t.Role.String(), "by", t.By, "took", t.Took.Round(10*time.Microsecond),
-		"phases", phaseList(t.Phases))
+	k.remember("superseded on the way to "+t.Role.String(), t)
 }
 
-func (k *Keeper) remember(t hooks.Transition) {
+// remember ends the transition, with the one line of the log that it gets.
+func (k *Keeper) remember(end string, t hooks.Transition) {
+	k.log.Info(end, "by", t.By, "took", t.Took.Round(10*time.Microsecond),
+		"phases", phaseList(t.Phases), "problems", t.Problems)
 	k.past = append(k.past, t)
 	if len(k.past) > remembered {
 		k.past = slices.Delete(k.past, 0, len(k.past)-remembered)
@@ -71,9 +70,7 @@ func (k *Keeper) phases(t *transition) []hooks.Phase {
 			continue
 		}
 		for _, p := range w.state.phases {
-			if len(k.wans) > 1 {
-				p.Name = w.Name + " " + p.Name
-			}
+			p.Name = phaseOf(len(k.wans), w.Name, p.Name)
 			all = append(all, p)
 		}
 	}
@@ -82,6 +79,14 @@ func (k *Keeper) phases(t *transition) []hooks.Phase {
 	}
 	slices.SortStableFunc(all, func(a, b hooks.Phase) int { return cmp.Compare(a.At, b.At) })
 	return all
+}
+
+// phaseOf is the name of one WAN's phase on a router of so many.
+func phaseOf(wans int, wan, phase string) string {
+	if wans > 1 {
+		return wan + " " + phase
+	}
+	return phase
 }
 
 // problems names everything that is not as it should be with the WANs that a

@@ -82,6 +82,8 @@ type uplink struct {
 	silent bool // nothing can leave with the shared MAC, as far as that is ours to say
 	lease  *dhcp.Lease
 	update dhcp.Update
+	logged *dhcp.Lease // what the log told of last
+	from   time.Time   // when that came to be; zero: an earlier keeper saw it
 
 	exchange *exchange // runs while primary
 	voice    *voice    // speaks while the address is up
@@ -123,7 +125,7 @@ func (u *uplink) adopt(o netif.Observed) bool {
 	if o.Matches && !o.Muted {
 		u.lease = u.remembered(o)
 	}
-	u.held = u.lease != nil
+	u.held, u.logged = u.lease != nil, u.lease
 	return u.held
 }
 
@@ -249,6 +251,9 @@ func (u *uplink) take(ctx context.Context, o order) {
 	u.gone.stop()
 	if o.role == hooks.Primary {
 		u.silent = false
+		if u.logged == nil {
+			u.from = u.since
+		}
 		u.reclaim(ctx)
 		u.advance(ctx)
 	} else {
@@ -287,13 +292,13 @@ func (u *uplink) advance(ctx context.Context) (changes netif.Changes) {
 	u.fail(err)
 	if err != nil {
 		u.held = false
-		u.phase("macvlan", u.wan.Name, start, err)
+		u.phase(hooks.PhaseMacvlan, u.wan.Name, start, err)
 		u.again()
 		return changes
 	}
 	u.made, u.muted = true, false
 	if u.exchange == nil {
-		u.phase("macvlan", u.wan.Name+" on "+u.wan.Parent, start, nil)
+		u.phase(hooks.PhaseMacvlan, u.wan.Name+" on "+u.wan.Parent, start, nil)
 		u.listen(ctx)
 	}
 	u.held = lease != nil
@@ -302,8 +307,8 @@ func (u *uplink) advance(ctx context.Context) (changes netif.Changes) {
 		u.voice = nil
 		return changes
 	}
-	if !u.noted("address") {
-		u.phase("address", lease.Prefix.String(), start, nil)
+	if !u.noted(hooks.PhaseAddress) {
+		u.phase(hooks.PhaseAddress, lease.Prefix.String(), start, nil)
 	}
 	if changes.Created {
 		u.publish.publish(lease) // what was said belonged to the link that is gone
@@ -345,13 +350,15 @@ func (u *uplink) learn(ctx context.Context, up dhcp.Update) {
 	if up.Lease == nil {
 		u.publish.withdraw()
 		u.advance(ctx)
+		u.account()
 		return
 	}
-	if !u.noted("lease") {
-		u.phase("lease", fmt.Sprintf("%s from %s", up.Lease.Prefix, up.Lease.Server), u.since, nil)
+	if !u.noted(hooks.PhaseLease) {
+		u.phase(hooks.PhaseLease, fmt.Sprintf("%s from %s", up.Lease.Prefix, up.Lease.Server), u.since, nil)
 	}
 	u.advance(ctx)
 	u.publish.publish(up.Lease)
+	u.account()
 }
 
 // look reads the kernel again after an event there.
@@ -393,7 +400,7 @@ func (u *uplink) look(ctx context.Context) {
 func (u *uplink) restore(ctx context.Context) {
 	if u.now.role == hooks.Backup {
 		if u.remove(ctx) {
-			u.log.Warn("deleted a link that should not have been there")
+			u.log.Warn("deleted a link that should not have been there: find out what makes it")
 		}
 		return
 	}
@@ -404,10 +411,10 @@ func (u *uplink) restore(ctx context.Context) {
 	// when the address could follow: nobody but us changed anything.
 	case u.err == nil && !failed && underway && !changes.Created && (changes.Addr || changes.Unmuted):
 	case u.err == nil && !changes.None():
-		u.log.Warn("restored what was changed behind wanfail's back", "changes", strings.Join(changes.Steps, ", "))
+		u.log.Warn("restored what was changed behind wanfail's back: find out what does that, `wanfail doctor` may know", "changes", strings.Join(changes.Steps, ", "))
 		u.again()
 	case u.err == nil && failed:
-		u.log.Warn("WAN is as it should be again")
+		u.log.Debug("WAN is as it should be again")
 	}
 }
 

@@ -40,7 +40,7 @@ func startVoice(ctx context.Context, s speaker, wan config.WAN, lease *dhcp.Leas
 	if announce {
 		v.done.Go(func() {
 			if err := s.Announce(ctx, wan.Name, lease.Prefix.Addr(), wan.MAC); err != nil && ctx.Err() == nil {
-				log.Warn("cannot announce the address", "error", err)
+				log.Warn("cannot announce the address: switches may send its traffic to the peer for some minutes", "error", err)
 			}
 		})
 	}

@@ -80,7 +80,8 @@ func (p *page) date(t time.Time) string { return t.In(p.Now.Location()).Format(t
 
 // The states of a WAN that are as they should be, for a role.
 var settled = map[string]hooks.Role{
-	"down": hooks.Backup, "muted": hooks.Backup, "bound": hooks.Primary, "renewing": hooks.Primary,
+	hooks.StateDown: hooks.Backup, hooks.StateMuted: hooks.Backup,
+	dhcp.Bound.String(): hooks.Primary, dhcp.Renewing.String(): hooks.Primary,
 }
 
 func (p *page) wan(n hooks.WAN) {
@@ -118,10 +119,10 @@ func (p *page) wan(n hooks.WAN) {
 
 // stateMeans explains the states that are not RFC 2131's.
 var stateMeans = map[string]string{
-	"down":       ": no interface, nothing is sent",
-	"muted":      ": silent, deleted soon",
-	"foreign":    ": an interface of this name is not wanfail's",
-	"unattended": ": no keeper renews the lease",
+	hooks.StateDown:       ": no interface, nothing is sent",
+	hooks.StateMuted:      ": silent, deleted soon",
+	hooks.StateForeign:    ": an interface of this name is not wanfail's",
+	hooks.StateUnattended: ": no keeper renews the lease",
 }
 
 func (p *page) gateway(n hooks.WAN) {

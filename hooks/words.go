@@ -1,0 +1,41 @@
+package hooks
+
+// The words in which a router describes itself, beside those of Role, Outcome and
+// package dhcp (its states, findings and what becomes of a lease). `wanfail
+// status`, the log and the user scripts use the same; docs/status.md lists them.
+
+// The states of a WAN that are not the DHCP client's.
+const (
+	StateDown       = "down"       // no interface
+	StateMuted      = "muted"      // silent, deleted soon
+	StateForeign    = "foreign"    // another interface has the name
+	StateUnattended = "unattended" // it is there, and no keeper runs
+)
+
+// WANStates are these states.
+func WANStates() []string { return []string{StateDown, StateMuted, StateForeign, StateUnattended} }
+
+// The phases of a transition. With several WANs the name of one stands before a
+// phase of its own, and the service's name always follows PhaseStart and
+// PhaseStop.
+const (
+	PhaseMacvlan = "macvlan"           // the link is there
+	PhaseLease   = "lease"             // there is a lease
+	PhaseAddress = "address"           // the kernel holds its address and routes
+	PhaseSilent  = "silent"            // nothing leaves any more
+	PhaseDeleted = "deleted"           // the link is gone
+	PhaseRelease = "release"           // the lease was given back
+	PhaseCommit  = "conntrackd commit" // the peer's connections are in the kernel
+	PhaseResync  = "conntrackd resync" // the peer gets this router's connections
+	PhaseYield   = "conntrackd yield"  // the peer may take over
+	PhaseStart   = "start"
+	PhaseStop    = "stop"
+)
+
+// Phases are all of them.
+func Phases() []string {
+	return []string{
+		PhaseMacvlan, PhaseLease, PhaseAddress, PhaseSilent, PhaseDeleted, PhaseRelease,
+		PhaseCommit, PhaseResync, PhaseYield, PhaseStart, PhaseStop,
+	}
+}
