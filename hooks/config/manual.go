@@ -1,5 +1,10 @@
 package config
 
+import "strings"
+
+// LogLevels are those that can be chosen.
+func LogLevels() []string { return []string{"debug", "info", "warn", "error"} }
+
 // Doc describes one option, for the manual.
 type Doc struct {
 	Section string // "wanfail" or "wan"
@@ -16,6 +21,7 @@ func Manual() []Doc {
 		{"wanfail", "service", true, "NAME", "dnsmasq odhcpd miniupnpd, those that are installed", "A service that runs while this router is primary and is stopped otherwise: the name of a systemd unit or init script. Each that is named must be installed. 'none' for no services."},
 		{"wanfail", "conntrackd", false, "auto|0|1", "auto", "Whether conntrackd replicates connections, so that they survive: its table is committed before the address can receive a packet, and its replication is cut before the address goes. 'auto' if it is configured."},
 		{"wanfail", "backup_gateway", false, "ADDRESS", "", "A default route by way of this address while backup, usually the virtual address that the primary holds on the LAN, so that the backup can resolve names and update itself."},
+		{"wanfail", "log_level", false, strings.Join(LogLevels(), "|"), "info", "What the keeper logs: at info a line for each transition and each change of a lease, at debug everything it does. --log-level on its command line wins."},
 
 		{"wan", "parent", false, "INTERFACE", "", "The port towards the ISP, on which the WAN is made. It should have no address and no other user. Required."},
 		{"wan", "macaddr", false, "MAC", "", "The MAC address that both routers share, by which the ISP knows them as one. A unicast address; one whose first byte is 02 belongs to nobody. Required."},
@@ -33,6 +39,6 @@ func Manual() []Doc {
 		{"wan", "sendopt", true, "NUMBER:HEX", "", "One more DHCP option to send, as 90:00ff. It replaces wanfail's own of that number."},
 		{"wan", "priority", false, "0-7", "0", "The socket priority of DHCP frames, which a VLAN parent maps to an 802.1p priority (egress-qos-map)."},
 		{"wan", "expect", false, "PREFIX", "", "Where the leased address should be. One elsewhere is used, and warned about: the modem may be answering itself. An offer from inside is preferred."},
-		{"wan", "nudge", false, "SECONDS", "120", "The time between two ARP requests to the gateway. They keep its and the switches' tables right and tell whether it is alive. 0: none."},
+		{"wan", "nudge", false, "SECONDS", "120", "The time between two ARP requests to the gateway. They keep its and the switches' tables right and tell whether it is alive. A silent one is asked each 5 seconds. 0: none."},
 	}
 }

@@ -29,8 +29,13 @@ type voice struct {
 	replies chan hooks.Reach
 }
 
-// probeLimit is how long a gateway may take to answer an ARP request.
-const probeLimit = time.Second
+const (
+	// probeLimit is how long a gateway may take to answer an ARP request.
+	probeLimit = time.Second
+	// asking is the most between two requests to a gateway that is silent: its
+	// return should show at once, in status and to keepalived's checks.
+	asking = 5 * time.Second
+)
 
 // startVoice starts to speak for lease. Without announce the address was there
 // all the time, and only the gateway is asked.
@@ -52,8 +57,6 @@ func startVoice(ctx context.Context, s speaker, wan config.WAN, lease *dhcp.Leas
 
 // nudge asks the gateway now and then, and reports each answer or its absence.
 func (v *voice) nudge(ctx context.Context, s speaker, wan config.WAN, lease *dhcp.Lease) {
-	tick := time.NewTicker(wan.Nudge)
-	defer tick.Stop()
 	var reach hooks.Reach
 	for {
 		probe, cancel := context.WithTimeout(ctx, probeLimit)
@@ -68,8 +71,12 @@ func (v *voice) nudge(ctx context.Context, s speaker, wan config.WAN, lease *dhc
 		case <-ctx.Done():
 			return
 		}
+		pause := wan.Nudge
+		if !reach.Reachable {
+			pause = min(pause, asking)
+		}
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return
 		}
