@@ -27,14 +27,14 @@ import (
 // hook is how this process reaches a keeper, or does without one.
 func hook(c *cli.Context, log *slog.Logger) hooks.Hook {
 	log, step := instrument(log, "HOOK")
+	args := []string{"--config", c.String("config"), "--run-dir", c.String("run-dir")}
+	if c.IsSet("log-level") { // else the configuration says
+		args = append(args, "--log-level", c.String("log-level"))
+	}
 	return hooks.Hook{
 		Step: step,
 		Starter: hooks.Starter{
-			RunDir: c.String("run-dir"),
-			Args: []string{
-				"--config", c.String("config"), "--run-dir", c.String("run-dir"),
-				"--log-level", c.String("log-level"), "keeper",
-			},
+			RunDir: c.String("run-dir"), Args: append(args, "keeper"),
 			Installed: c.String("config") == config.DefaultPath() && c.String("run-dir") == defaultRunDir(),
 		},
 		Check: func() error {
@@ -96,9 +96,18 @@ func assemble(c *cli.Context, log *slog.Logger) (o keeper.Options, stop func(), 
 
 // keep runs the keeper.
 func keep(c *cli.Context) error {
-	log, step := instrument(journal.New(level(c)), "KEEPER")
+	var lowest slog.LevelVar
+	lowest.Set(level(c))
+	open := journal.New
+	if c.Bool("syslog") {
+		open = journal.Syslog
+	}
+	log, step := instrument(open(&lowest), "KEEPER")
 	o, stop, err := assemble(c, log)
 	defer stop()
+	if !c.IsSet("log-level") {
+		lowest.Set(o.Config.LogLevel)
+	}
 	if err != nil {
 		log.Error("cannot start", "error", err)
 		return err

@@ -109,6 +109,12 @@ func (b *builder) globals(s Section, cfg *Config) {
 			}
 			return nil
 		},
+		"log_level": func(v string) error {
+			if !slices.Contains(LogLevels(), v) {
+				return fmt.Errorf("want one of %s", strings.Join(LogLevels(), ", "))
+			}
+			return cfg.LogLevel.UnmarshalText([]byte(v))
+		},
 		"backup_gateway": func(v string) (err error) {
 			if v == "" {
 				return nil

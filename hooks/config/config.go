@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -19,7 +20,9 @@ type Config struct {
 	Conntrackd    Switch
 	// BackupGateway is where the default route points while backup; zero: none.
 	BackupGateway netip.Addr
-	WANs          []WAN
+	// LogLevel is the keeper's, unless its command line has one.
+	LogLevel slog.Level
+	WANs     []WAN
 }
 
 // WAN is one uplink.

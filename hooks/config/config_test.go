@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ config wanfail 'globals'
 	list service "odhcpd"
 	option conntrackd '1'
 	option backup_gateway '192.168.1.1'
+	option log_level 'debug'
 
 config wan wan
 	option parent	'eth2'
@@ -49,7 +51,7 @@ func TestLoad(t *testing.T) {
 	}
 	want := Config{
 		Services: []string{"dnsmasq", "odhcpd"}, ServicesNamed: true, Conntrackd: On,
-		BackupGateway: netip.MustParseAddr("192.168.1.1"),
+		BackupGateway: netip.MustParseAddr("192.168.1.1"), LogLevel: slog.LevelDebug,
 		WANs: []WAN{{
 			Name: "wan", Parent: "eth2", MAC: []byte{2, 0x68, 0x71, 0x2e, 0x62, 0x67}, Instance: "VI_1",
 			Metric: 10, DefaultRoute: true, Hostname: "gate", VendorClass: `it's "mine"`,
@@ -111,6 +113,7 @@ func TestMistakesNameFileLineAndOption(t *testing.T) {
 		"service path":      {"config wanfail g\n list service ../sh\n" + wan, ":2: option service \"../sh\""},
 		"service dash":      {"config wanfail g\n list service -f\n" + wan, ":2: option service \"-f\""},
 		"conntrackd":        {"config wanfail g\n option conntrackd maybe\n" + wan, ":2: option conntrackd \"maybe\": want auto, 0 or 1"},
+		"level":             {"config wanfail g\n option log_level loud\n" + wan, ":2: option log_level"},
 		"gateway":           {"config wanfail g\n option backup_gateway fe80::1\n" + wan, ":2: option backup_gateway"},
 		"metric":            {wan + " option metric -1\n", ":4: option metric \"-1\": want a number"},
 		"boolean":           {wan + " option peerdns maybe\n", ":4: option peerdns"},

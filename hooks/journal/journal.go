@@ -5,6 +5,7 @@ package journal
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"log/syslog"
@@ -17,21 +18,28 @@ import (
 // New returns a logger that writes to stderr where a person or a supervisor
 // reads it (a terminal, or a pipe to the journal), and to syslog where nobody
 // does: what keepalived starts has /dev/null there.
-func New(level slog.Level) *slog.Logger {
+func New(level slog.Leveler) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
-	if os.Getenv("JOURNAL_STREAM") != "" {
-		options.ReplaceAttr = withoutTime // the journal has its own
-		return slog.New(slog.NewTextHandler(os.Stderr, options))
+	switch {
+	case isJournal(os.Stderr, os.Getenv("JOURNAL_STREAM")):
+		return slog.New(NewHandler(prefixed{os.Stderr}, options))
+	case Discarded(os.Stderr):
+		return Syslog(level)
 	}
-	if !Discarded(os.Stderr) {
-		return slog.New(slog.NewTextHandler(os.Stderr, options))
-	}
-	return Syslog(level)
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}
+
+// isJournal reports whether f is the stream, "DEVICE:INODE", that systemd has
+// connected with the journal (systemd.exec(5), $JOURNAL_STREAM). The variable
+// alone is no proof: it is inherited, and f may have been replaced.
+func isJournal(f *os.File, stream string) bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &st) == nil && stream == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
 // Syslog returns a logger that writes to syslog, which is the journal where
 // systemd runs, and to stderr where there is no syslog.
-func Syslog(level slog.Level) *slog.Logger {
+func Syslog(level slog.Leveler) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	return slog.New(NewHandler(&lazy{}, options))
 }
@@ -71,6 +79,15 @@ func (p plain) line(m string) error {
 	return err
 }
 
+// prefixed puts each line's severity before it as the journal wants it
+// (sd-daemon(3)), in the numbers of syslog(3).
+type prefixed struct{ w io.Writer }
+
+func (p prefixed) Debug(m string) error   { return plain(p).line("<7>" + m) }
+func (p prefixed) Info(m string) error    { return plain(p).line("<6>" + m) }
+func (p prefixed) Warning(m string) error { return plain(p).line("<4>" + m) }
+func (p prefixed) Err(m string) error     { return plain(p).line("<3>" + m) }
+
 // Discarded reports whether f is /dev/null or closed.
 func Discarded(f *os.File) bool {
 	var st, null unix.Stat_t
@@ -84,13 +101,6 @@ func Discarded(f *os.File) bool {
 func IsTerminal(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
-}
-
-func withoutTime(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) == 0 && a.Key == slog.TimeKey {
-		return slog.Attr{}
-	}
-	return a
 }
 
 // Severities is the part of a syslog.Writer that a Handler uses.
@@ -122,7 +132,10 @@ func NewHandler(out Severities, o *slog.HandlerOptions) *Handler {
 		if len(groups) == 0 && a.Key == slog.LevelKey {
 			return slog.Attr{} // said by the severity
 		}
-		return withoutTime(groups, a)
+		if len(groups) == 0 && a.Key == slog.TimeKey {
+			return slog.Attr{} // they have their own
+		}
+		return a
 	}
 	return &Handler{out: out, text: slog.NewTextHandler(io.Writer(&l.Buffer), &opts), line: l}
 }
