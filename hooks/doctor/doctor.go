@@ -52,7 +52,7 @@ type rule func(*Facts) []Finding
 func Examine(f *Facts) Diagnosis {
 	d := Diagnosis{Schema: Schema, Identity: f.identity(), Findings: []Finding{}}
 	for _, r := range [...]rule{
-		configuration, keeperRuns, keepalivedThere, missingHooks, refusedHooks, severalHooks, fastAdverts,
+		configuration, keeperRuns, keepalivedThere, missingHooks, refusedHooks, severalHooks, fastAdverts, drillLeft,
 		enabledServices, networkManager, networkd, netifd, ifupdown,
 		parents, macAddress,
 		reversePath, forwarding, liberalTCP, conntrackdThere, conntrackdFilter, firewall,

@@ -206,6 +206,10 @@ func TestFindings(t *testing.T) {
 			h.edit(vrrp, "enable_script_security", "enable_script_security\nvrrp_notify_fifo_script \"/usr/sbin/wanfail fifo\"")
 		}, []string{"several-hooks"}, Warning},
 		"adverts": {debian, func(h *host) { h.edit(vrrp, "version 3", "") }, []string{"advert-version"}, Error},
+		"drill": {debian, func(h *host) {
+			h.write(vrrp, example(h.t, "keepalived/keepalived-drill.conf"))
+			h.write("/run/wanfail.drill", "-253\n")
+		}, []string{"drill-left"}, Warning},
 		"included": {debian, func(h *host) {
 			h.write("/etc/keepalived/conf.d/a.conf", strings.ReplaceAll(h.sys.text(vrrp), "notify_stop", "#"))
 			h.write(vrrp, "include conf.d/*.conf\n")
@@ -344,7 +348,7 @@ func TestSplitKeepalived(t *testing.T) {
 func TestEndlessIncludes(t *testing.T) {
 	h := debian(t)
 	h.write("/k.conf", strings.Repeat("include /k.conf\n", 10))
-	if _, err := h.sys.keepalived("/k.conf"); err == nil || !strings.Contains(err.Error(), "files are included") {
+	if _, err := h.sys.KeepalivedFile("/k.conf"); err == nil || !strings.Contains(err.Error(), "files are included") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -365,7 +369,7 @@ func FuzzKeepalived(f *testing.F) {
 			t.Fatal(err)
 		}
 		s := System{Root: root}
-		k, err := s.keepalived("/k.conf")
+		k, err := s.KeepalivedFile("/k.conf")
 		if err == nil {
 			Examine(&Facts{Keepalived: k})
 		}

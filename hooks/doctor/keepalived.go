@@ -191,6 +191,8 @@ type Instance struct {
 	Delay     float64  `json:"preempt_delay_seconds,omitempty"`
 	Files     []string `json:"-"` // track_file names
 	Weights   []string `json:"-"` // their weights here, "" for the file's own
+	Members   []string `json:"-"` // of a group
+	Weighted  bool     `json:"-"` // a group that leaves its members their own weights
 	Where     string   `json:"-"`
 	Hooks     []*Hook  `json:"-"`
 }
@@ -207,7 +209,9 @@ type Keepalived struct {
 // TrackFile is a track_file block, whose number counts weight times.
 type TrackFile struct {
 	Path   string
-	Weight string
+	Weight string // "1", "-2 reverse"
+	Value  string // what the file holds, "" if there is none
+	Held   bool   // a process has it locked: a drill that runs
 }
 
 var hookWords = []string{"notify", "notify_master", "notify_backup", "notify_fault", "notify_stop"}
@@ -215,7 +219,7 @@ var hookWords = []string{"notify", "notify_master", "notify_backup", "notify_fau
 // Keepalived reads the configuration that is in force.
 func (s *System) Keepalived() (k *Keepalived, err error) {
 	for _, file := range []string{"/etc/keepalived/keepalived.conf", "/tmp/keepalived.conf"} { // the second is made of UCI's
-		k, err = s.keepalived(file)
+		k, err = s.KeepalivedFile(file)
 		if !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
@@ -223,7 +227,8 @@ func (s *System) Keepalived() (k *Keepalived, err error) {
 	return k, err
 }
 
-func (s *System) keepalived(file string) (*Keepalived, error) {
+// KeepalivedFile reads the configuration that begins in file.
+func (s *System) KeepalivedFile(file string) (*Keepalived, error) {
 	root, err := s.parseKeepalived(file)
 	if err != nil {
 		return nil, err
@@ -242,7 +247,11 @@ func (s *System) keepalived(file string) (*Keepalived, error) {
 	}
 	for _, t := range root.all("track_file", "vrrp_track_file") {
 		path, _ := t.value("file")
-		k.TrackFiles[t.word(1)] = TrackFile{Path: path, Weight: t.or("weight", "1")}
+		f := TrackFile{Path: path, Weight: "1", Value: s.text(path), Held: s.held(path)}
+		for _, w := range t.all("weight") {
+			f.Weight = strings.Join(w.words[1:], " ")
+		}
+		k.TrackFiles[t.word(1)] = f
 	}
 	for _, b := range root.all("vrrp_instance", "vrrp_sync_group") {
 		k.Instances = append(k.Instances, s.instance(b, version))
@@ -271,11 +280,17 @@ func (s *System) instance(b *block, version int) *Instance {
 			i.Files = append(i.Files, f.word(0))
 			weight := ""
 			if f.word(1) == "weight" {
-				weight = f.word(2)
+				weight = strings.Join(f.words[2:], " ")
 			}
 			i.Weights = append(i.Weights, weight)
 		}
 	}
+	for _, g := range b.all("group") {
+		for _, in := range g.inner {
+			i.Members = append(i.Members, in.words...)
+		}
+	}
+	i.Weighted = len(b.all("sync_group_tracking_weight", "global_tracking")) > 0
 	for _, h := range b.all(hookWords...) {
 		i.Hooks = append(i.Hooks, s.hook(h))
 	}

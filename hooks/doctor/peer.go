@@ -89,7 +89,7 @@ func compareVRRP(mine, peer []*Instance) (all []Finding) {
 		}
 		at := slices.IndexFunc(peer, func(p *Instance) bool { return !p.Group && p.Name == m.Name })
 		if at < 0 {
-			all = append(all, one("peer-vrrp", Error, "the peer has no "+m.title(), "nobody takes over from whom", "the same vrrp_instance on both routers, but for router_id and priority")...)
+			all = append(all, one("peer-vrrp", Error, "the peer has no "+m.Title(), "nobody takes over from whom", "the same vrrp_instance on both routers, but for router_id and priority")...)
 			continue
 		}
 		p := peer[at]
@@ -101,12 +101,12 @@ func compareVRRP(mine, peer []*Instance) (all []Finding) {
 			{"virtual_ipaddress", vips(m), vips(p)},
 		} {
 			if c.mine != c.peer {
-				all = append(all, one("peer-"+strings.ReplaceAll(c.what, "_", "-"), Error, fmt.Sprintf("%s of %s is '%s' here and '%s' on the peer", c.what, m.title(), c.mine, c.peer),
+				all = append(all, one("peer-"+strings.ReplaceAll(c.what, "_", "-"), Error, fmt.Sprintf("%s of %s is '%s' here and '%s' on the peer", c.what, m.Title(), c.mine, c.peer),
 					"they do not understand each other's adverts, and both become master", "the same value on both routers")...)
 			}
 		}
 		if m.Priority == p.Priority {
-			all = append(all, one("peer-priority", Warning, fmt.Sprintf("both routers have priority %d in %s", m.Priority, m.title()),
+			all = append(all, one("peer-priority", Warning, fmt.Sprintf("both routers have priority %d in %s", m.Priority, m.Title()),
 				"the addresses decide who is master, and after a cut in the LAN nobody can foresee who", "200 on one, 100 on the other")...)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -96,14 +97,15 @@ func missingHooks(f *Facts) (all []Finding) {
 			if event == "notify_master" {
 				role = "primary"
 			}
-			all = append(all, one(strings.ReplaceAll(event, "_", "-"), Error, fmt.Sprintf("%s has no %s (%s)", i.title(), event, i.Where),
+			all = append(all, one(strings.ReplaceAll(event, "_", "-"), Error, fmt.Sprintf("%s has no %s (%s)", i.Title(), event, i.Where),
 				without[event], fmt.Sprintf(`add: %s "/usr/sbin/wanfail %s"`, event, role))...)
 		}
 	}
 	return all
 }
 
-func (i *Instance) title() string {
+// Title is the keyword with the name.
+func (i *Instance) Title() string {
 	if i.Group {
 		return "vrrp_sync_group " + i.Name
 	}
@@ -179,10 +181,10 @@ func severalHooks(f *Facts) (all []Finding) {
 		_, generic := have["notify"]
 		switch {
 		case fifo != nil && len(have) > 0:
-			all = append(all, one("several-hooks", Warning, fmt.Sprintf("%s has hooks beside the FIFO of %s", i.title(), fifo.Where),
+			all = append(all, one("several-hooks", Warning, fmt.Sprintf("%s has hooks beside the FIFO of %s", i.Title(), fifo.Where),
 				"each change is told twice, on two channels that are not ordered among each other; the later word wins", "keep one of them: the FIFO")...)
 		case generic && len(have) > 1:
-			all = append(all, one("several-hooks", Warning, fmt.Sprintf("%s has notify and notify_*, both for wanfail (%s)", i.title(), i.Where),
+			all = append(all, one("several-hooks", Warning, fmt.Sprintf("%s has notify and notify_*, both for wanfail (%s)", i.Title(), i.Where),
 				"each change starts two processes that say the same", "keep the four notify_* or the one notify")...)
 		}
 	}
@@ -195,8 +197,23 @@ func fastAdverts(f *Facts) (all []Finding) {
 	}
 	for _, i := range f.Keepalived.Instances {
 		if !i.Group && i.Version != 3 && i.Advert != math.Trunc(i.Advert) {
-			all = append(all, one("advert-version", Error, fmt.Sprintf("%s has advert_int %g in VRRP version %d (%s)", i.title(), i.Advert, i.Version, i.Where),
+			all = append(all, one("advert-version", Error, fmt.Sprintf("%s has advert_int %g in VRRP version %d (%s)", i.Title(), i.Advert, i.Version, i.Where),
 				"version 2 counts in whole seconds: keepalived rounds, and detection takes 3 s instead of a third of one", "add `version 3` to the instance, on both routers")...)
+		}
+	}
+	return all
+}
+
+// drillLeft looks for what a drill that was killed has left behind.
+func drillLeft(f *Facts) (all []Finding) {
+	if f.Keepalived == nil {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Keepalived.TrackFiles)) {
+		t := f.Keepalived.TrackFiles[name]
+		if strings.Contains(name, "drill") && t.Value != "" && t.Value != "0" && !t.Held {
+			all = append(all, one("drill-left", Warning, fmt.Sprintf("%s holds %s, and no drill runs: one was killed", t.Path, t.Value),
+				"keepalived adds it to the priority: this router leaves the role to the peer", "echo 0 >"+t.Path)...)
 		}
 	}
 	return all

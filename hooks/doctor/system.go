@@ -3,6 +3,7 @@ package doctor
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -43,6 +44,16 @@ func (s *System) text(name string) string {
 }
 
 func (s *System) lines(name string) []string { return strings.Split(s.text(name), "\n") }
+
+// held reports whether a process has locked a file.
+func (s *System) held(name string) bool {
+	f, err := os.Open(s.path(name))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+}
 
 func (s *System) exists(name string) bool {
 	_, err := os.Lstat(s.path(name))
