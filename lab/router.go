@@ -371,6 +371,7 @@ type Status struct {
 		Name    string `json:"name"`
 		Backend string `json:"backend"`
 		Running bool   `json:"running"`
+		Pending bool   `json:"pending"` // Running is what was found before
 	} `json:"services"`
 }
 

@@ -62,6 +62,14 @@ func newDaemons(m services.Manager, names []string, log *slog.Logger, report fun
 	}
 }
 
+// unseen are the services before anybody has looked.
+func (d *daemons) unseen() (all []hooks.Service) {
+	for _, name := range d.names {
+		all = append(all, hooks.Service{Name: name, Backend: d.manager.Backend()})
+	}
+	return all
+}
+
 // obey gives a new order, which ends the work on the one before.
 func (d *daemons) obey(t target) {
 	d.mu.Lock()

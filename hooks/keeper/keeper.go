@@ -174,6 +174,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	k.adopt(ctx)
 	k.daemons = newDaemons(k.Services, installed(ctx, k.Options), k.log,
 		func(s served) { k.do(func() { k.served = s }) })
+	k.served.services = k.daemons.unseen()
 	k.commits = newCommits(k.Replica, k.log,
 		func(epoch int, p hooks.Phase) { k.do(func() { k.committed(epoch, p) }) })
 	k.fallback = newFallback(k.Network, k.Config.BackupGateway, k.log)
@@ -292,6 +293,7 @@ func (k *Keeper) adopt(ctx context.Context) {
 		// written; as backup no other would come to replace it.
 		_ = os.Remove(w.uplink.client.LeaseFile + ".new")
 		o, err := k.Network.Observe(ctx, link(w.WAN))
+		w.state.wan, _ = unattended(w.WAN, o, k.RunDir) // until the uplink reports
 		if err != nil {
 			k.log.Warn("cannot look at the link that may be left of an earlier keeper", "wan", w.Name, "error", err)
 			continue

@@ -74,28 +74,36 @@ func rests(i hooks.Intent) hooks.Role {
 }
 
 func lookAt(ctx context.Context, o Options, w config.WAN, recorded hooks.Intents) (n hooks.WAN, warnings []string, err error) {
-	n = hooks.WAN{Name: w.Name, Parent: w.Parent, MAC: w.MAC.String(), State: hooks.StateDown}
+	seen, err := o.Network.Observe(ctx, link(w))
+	if err != nil {
+		n, _ = unattended(w, netif.Observed{}, o.RunDir)
+		n.Error, err = err.Error(), nil
+	} else {
+		n, err = unattended(w, seen, o.RunDir)
+	}
 	if i, ok := recorded.For(w.Instance); ok {
 		n.Role = rests(i)
 	}
-	seen, err := o.Network.Observe(ctx, link(w))
+	return n, seen.Warnings, err
+}
+
+// unattended is a WAN as it was found, which nobody drives.
+func unattended(w config.WAN, seen netif.Observed, runDir string) (n hooks.WAN, err error) {
+	n = hooks.WAN{Name: w.Name, Parent: w.Parent, MAC: w.MAC.String(), State: hooks.StateDown}
 	switch {
-	case err != nil:
-		n.Error = err.Error()
-		return n, nil, nil
 	case !seen.Exists:
-		return n, seen.Warnings, nil
+		return n, nil
 	case !seen.Owned:
 		n.State = hooks.StateForeign
-		return n, seen.Warnings, nil
+		return n, nil
 	case seen.Muted:
 		n.State = hooks.StateMuted
-		return n, seen.Warnings, nil
+		return n, nil
 	}
 	n.State = hooks.StateUnattended
 	at := slices.IndexFunc(seen.Addresses, func(a netif.Address) bool { return a.Owned })
 	if at < 0 {
-		return n, seen.Warnings, nil
+		return n, nil
 	}
 	held := seen.Addresses[at]
 	n.Address, n.LeaseSeconds = held.Prefix, -1
@@ -107,7 +115,7 @@ func lookAt(ctx context.Context, o Options, w config.WAN, recorded hooks.Intents
 			n.Gateway = route.Gateway
 		}
 	}
-	l, err := dhcp.ReadLease(filepath.Join(o.RunDir, w.Name+".lease"))
+	l, err := dhcp.ReadLease(filepath.Join(runDir, w.Name+".lease"))
 	if err == nil && l.Prefix == held.Prefix {
 		n.Server, n.DNS = l.Server, l.DNS
 		refresh(&n, l)
@@ -115,5 +123,5 @@ func lookAt(ctx context.Context, o Options, w config.WAN, recorded hooks.Intents
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	return n, seen.Warnings, err
+	return n, err
 }

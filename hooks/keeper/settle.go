@@ -157,13 +157,22 @@ func (k *Keeper) describe() hooks.Report {
 		Conntrackd: k.replication(),
 	}
 	for _, w := range k.wans {
-		r.WANs = append(r.WANs, w.state.wan)
+		n := w.state.wan
+		if w.state.epoch == 0 { // not begun yet
+			n.Role = w.ordered.role
+		}
+		r.WANs = append(r.WANs, n)
 		if w.state.lease != nil {
 			refresh(&r.WANs[len(r.WANs)-1], w.state.lease)
 		}
 	}
-	r.Services = append(r.Services, k.served.services...)
-	r.Warnings = append(r.Warnings, k.served.problems...)
+	for _, s := range k.served.services {
+		s.Pending = k.served.epoch != k.serving.epoch
+		r.Services = append(r.Services, s)
+	}
+	if k.serves() {
+		r.Warnings = append(r.Warnings, k.served.problems...)
+	}
 	slices.Sort(r.Warnings)
 	return r
 }

@@ -3,6 +3,8 @@ package view
 import (
 	"os"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,36 +12,77 @@ import (
 	"github.com/wanfail/wanfail/hooks"
 )
 
-// docs/status.md names every field, state and metric.
+// docs/status.md has the words that status uses, and no others. What the keeper
+// logs and reports for real is held against it in hooks/keeper.
 func TestDocumented(t *testing.T) {
 	raw, err := os.ReadFile("../../docs/status.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := string(raw)
-	need := func(word string) {
-		if !strings.Contains(text, "`"+word+"`") && !strings.Contains(text, "`"+word+"[]`") {
-			t.Errorf("docs/status.md lacks `%s`", word)
+	tables, ok := map[string]string{}, false
+	for _, name := range []string{"The words", "The log", "`--json`", "`--prometheus`"} {
+		var section string
+		if _, section, ok = strings.Cut(text, "\n## "+name+"\n"); !ok {
+			t.Fatalf("no section %s", name)
 		}
+		section, _, _ = strings.Cut(section, "\n## ")
+		tables[name] = section
 	}
-	for _, v := range []any{hooks.Report{}, hooks.WAN{}, hooks.Reach{}, hooks.Service{}, hooks.Transition{}, hooks.Phase{}} {
-		for f := range reflect.TypeOf(v).NumField() {
-			name, _, _ := strings.Cut(reflect.TypeOf(v).Field(f).Tag.Get("json"), ",")
-			need(name)
+	quoted := regexp.MustCompile("`([^`]+)`")
+	compare := func(section string, want, elsewhere []string) {
+		t.Helper()
+		var found []string
+		for _, m := range quoted.FindAllStringSubmatch(tables[section], -1) {
+			word := strings.TrimSuffix(m[1], "[]")
+			found = append(found, word)
+			if !slices.Contains(want, word) && !slices.Contains(elsewhere, word) {
+				t.Errorf("%s: `%s` is no word of status", section, word)
+			}
 		}
-	}
-	for s := dhcp.Init; s <= dhcp.Rebinding; s++ {
-		need(s.String())
-	}
-	for d := dhcp.NoCarrier; d <= dhcp.Unusable; d++ {
-		need(d.String())
-	}
-	for _, m := range metrics(reports()["primary"], now) {
-		need(m.name)
-		for _, s := range m.samples {
-			for i := 0; i < len(s.labels); i += 2 {
-				need(s.labels[i])
+		for _, word := range want {
+			if !slices.Contains(found, word) {
+				t.Errorf("%s: lacks `%s`", section, word)
 			}
 		}
 	}
+	roles := []string{hooks.Primary.String(), hooks.Backup.String()}
+	compare("The words", words(), nil)
+
+	var fields []string
+	for _, v := range []any{hooks.Report{}, hooks.WAN{}, hooks.Reach{}, hooks.Service{}, hooks.Transition{}, hooks.Phase{}} {
+		for f := range reflect.TypeOf(v).NumField() {
+			name, _, _ := strings.Cut(reflect.TypeOf(v).Field(f).Tag.Get("json"), ",")
+			fields = append(fields, name)
+		}
+	}
+	compare("`--json`", fields, append(roles, "ok", "off", "failing: ", "systemd", "init", "option nudge"))
+
+	var series []string
+	for _, m := range metrics(reports()["primary"], now) {
+		series = append(series, m.name)
+		for _, s := range m.samples {
+			for i := 0; i < len(s.labels); i += 2 {
+				series = append(series, s.labels[i])
+			}
+		}
+	}
+	compare("`--prometheus`", series, []string{"+Inf"})
+}
+
+// words are those of "The words".
+func words() (all []string) {
+	all = []string{
+		hooks.Primary.String(), hooks.Backup.String(),
+		string(hooks.Reached), string(hooks.Degraded), string(hooks.Superseded),
+		dhcp.LeaseBound, dhcp.LeaseChanged, dhcp.LeaseLost,
+	}
+	all = append(append(all, hooks.WANStates()...), hooks.Phases()...)
+	for s := dhcp.Init; !strings.HasPrefix(s.String(), "state("); s++ {
+		all = append(all, s.String())
+	}
+	for d := dhcp.OK; !strings.HasPrefix(d.String(), "diagnosis("); d++ {
+		all = append(all, d.String())
+	}
+	return all
 }

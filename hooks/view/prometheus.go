@@ -108,6 +108,9 @@ func routerMetrics(r hooks.Report) []metric {
 	running := metric{name: "wanfail_service_running", help: "Whether the service runs."}
 	failing := metric{name: "wanfail_service_failing", help: "Whether the service could not be brought to what the role wants."}
 	for _, s := range r.Services {
+		if s.Pending {
+			continue
+		}
 		running.add(truth(s.Running), "service", s.Name, "backend", s.Backend)
 		failing.add(truth(s.Error != ""), "service", s.Name, "backend", s.Backend)
 	}

@@ -179,13 +179,18 @@ func (p *page) service(first bool, role hooks.Role, s hooks.Service) {
 		state = " running"
 	}
 	switch {
+	case s.Pending:
+		state, st = " is being stopped", yellow
+		if role == hooks.Primary {
+			state = " is being started"
+		}
 	case s.Error != "" || s.Running != (role == hooks.Primary):
 		st = red
 	case s.Running:
 		st = green
 	}
 	text := state + " (" + s.Backend + ")"
-	if s.Error != "" {
+	if s.Error != "" && !s.Pending {
 		text += ": " + s.Error
 	}
 	p.line(label, st, s.Name, text)

@@ -56,6 +56,9 @@ func reports() map[string]hooks.Report {
 		Services: []hooks.Service{{Name: "dnsmasq", Backend: "init"}},
 		Warnings: []string{}, Conntrackd: "off",
 	}
+	starting := primary
+	starting.Services = []hooks.Service{{Name: "dnsmasq", Backend: "systemd", Pending: true}, {Name: "miniupnpd", Backend: "systemd", Pending: true, Error: "of the role before"}}
+	starting.Transitions, starting.Warnings = nil, nil
 	trouble := primary
 	trouble.WANs = []hooks.WAN{
 		{Name: "wan", Parent: "eth2", MAC: "02:68:71:2e:62:67", Role: hooks.Primary, State: "selecting", Diagnosis: "no-answer", Error: "add macvlan wan on eth2: MAC is already in use by \x1b[31mmacvlan evil\x07"},
@@ -78,7 +81,7 @@ func reports() map[string]hooks.Report {
 		Name: "wan", Parent: "eth2", MAC: "02:68:71:2e:62:67", Role: hooks.Primary, State: "unattended",
 		Address: netip.MustParsePrefix("198.51.100.7/24"), LeaseSeconds: 2470,
 	}}
-	return map[string]hooks.Report{"primary": primary, "backup": backup, "trouble": trouble, "alone": alone, "empty": {}}
+	return map[string]hooks.Report{"primary": primary, "backup": backup, "trouble": trouble, "alone": alone, "starting": starting, "empty": {}}
 }
 
 func TestReport(t *testing.T) {

@@ -211,7 +211,11 @@ func (w *world) reports(r *lab.Router, role string, running bool) {
 		if exit := (*lab.ExitError)(nil); errors.As(err, &exit) {
 			return false, nil // not up yet
 		}
-		return s.Role == role && len(s.Services) == 2 && s.Services[0].Running == running && s.Services[1].Running == running, err
+		done := s.Role == role && len(s.Services) == 2
+		for _, service := range s.Services {
+			done = done && !service.Pending && service.Running == running
+		}
+		return done, err
 	})
 	for _, service := range []string{"dnsmasq", "miniupnpd"} {
 		if is, err := r.Running(w.ctx, service); err != nil || is != running {

@@ -74,7 +74,7 @@ func (w *world) settles(r *lab.Router, role string) {
 		s, err := r.Status(w.ctx)
 		done := s.Role == role && len(s.Services) == len(w.l.Options().Services)
 		for _, service := range s.Services {
-			done = done && service.Running == (role == "primary")
+			done = done && !service.Pending && service.Running == (role == "primary")
 		}
 		return done, err
 	})
