@@ -67,7 +67,7 @@ func (m *Manager) observeLink(o *Observed, want Link, l, parent *link) error {
 	case !o.Owned:
 		o.warn("%s exists and is not wanfail's; remove or rename it, or choose another name for the WAN", l.describe())
 	case !l.ipv6.silent():
-		o.warn("%s may speak IPv6: it was switched on from outside", l.name)
+		o.warn("%s may speak IPv6: it was switched on from outside; sysctl -w net.ipv6.conf.%s.disable_ipv6=1, and find out what did that", l.name, strings.ReplaceAll(l.name, ".", "/"))
 	}
 	addrs, err := m.nl.listAddrs(l.index)
 	if err != nil {
@@ -107,7 +107,7 @@ func (m *Manager) observeParent(o *Observed, want Link, p *link) error {
 		}
 	}
 	if want.MTU > p.mtu {
-		o.warn("MTU %d is more than the %d of parent %s, which is used", want.MTU, p.mtu, p.name)
+		o.warn("MTU %d is more than the %d of parent %s, which is used; raise the parent's", want.MTU, p.mtu, p.name)
 	}
 	twins, err := m.nl.findTwins(want.Name, p, want.MAC)
 	if err != nil {

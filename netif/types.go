@@ -31,11 +31,11 @@ const Forever time.Duration = math.MaxInt64
 // Errors on which a caller branches.
 var (
 	// ErrForeign: a link has the configured name, but wanfail did not make it.
-	ErrForeign = errors.New("link is not wanfail's")
+	ErrForeign = errors.New("link is not wanfail's, remove or rename it")
 	// ErrTwin: another link on the parent has the shared MAC.
 	ErrTwin = errors.New("MAC is already in use")
 	// ErrNoParent: the parent device does not exist (yet).
-	ErrNoParent = errors.New("no such parent device")
+	ErrNoParent = errors.New("no such parent device: is `option parent` right?")
 	// ErrNoLink: the link does not exist.
 	ErrNoLink = errors.New("no such link")
 	// ErrPermission: the kernel refused a change for lack of privilege.

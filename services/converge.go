@@ -39,7 +39,7 @@ func Converge(ctx context.Context, m Manager, names []string, up bool, limit tim
 	for i := range results {
 		all.Go(func() {
 			r := &results[i]
-			late := fmt.Errorf("not %s within %v", want, limit)
+			late := fmt.Errorf("not %s within %v: its own log may say why", want, limit)
 			ctx, cancel := context.WithTimeoutCause(ctx, limit, late)
 			defer cancel()
 			r.Changed, r.Err = converge(ctx, m, r.Name, want)

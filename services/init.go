@@ -124,7 +124,7 @@ func (s script) await(ctx context.Context, want State, settle time.Duration) err
 			timer.Reset(steady)
 			continue
 		case time.Now().After(deadline):
-			return fmt.Errorf("still %s %v later", state, settle)
+			return fmt.Errorf("still %s %v later: its own log may say why", state, settle)
 		}
 		seen = false
 		timer.Reset(pause)

@@ -136,7 +136,7 @@ func (s *systemd) reach(ctx context.Context, name string, want State, act func(*
 // failure describes a unit that is not as wanted although its job has ended.
 func (s *systemd) failure(ctx context.Context, u unit, result string) error {
 	if result == "canceled" {
-		return fmt.Errorf("%s is %s (%s): somebody else's request replaced ours", u.ID, u.ActiveState, u.SubState)
+		return fmt.Errorf("%s is %s (%s): somebody else's request replaced ours, which is tried again", u.ID, u.ActiveState, u.SubState)
 	}
 	why := ""
 	if b, err := s.connected(ctx); err == nil {

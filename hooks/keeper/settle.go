@@ -170,6 +170,9 @@ func (k *Keeper) describe() hooks.Report {
 		s.Pending = k.served.epoch != k.serving.epoch
 		r.Services = append(r.Services, s)
 	}
+	if k.replica != "" {
+		r.Warnings = append(r.Warnings, "conntrackd: "+k.replica+"; connections may be lost at the next failover: does it run on both routers?")
+	}
 	if k.serves() {
 		r.Warnings = append(r.Warnings, k.served.problems...)
 	}

@@ -53,15 +53,21 @@ func newWorld(t *testing.T) *world {
 		"--conf-file=/dev/null", "--pid-file=", "--port=0", "--interface=isp0", "--no-ping",
 		"--dhcp-authoritative", "--dhcp-leasefile=/run/leases",
 		"--dhcp-range=100.64.10.100,100.64.10.120,255.255.255.0,3600", "--dhcp-option=3,100.64.10.1")
+	w.served()
+	return w
+}
+
+// served waits until the ISP's dnsmasq listens.
+func (w *world) served() {
+	w.t.Helper()
 	w.eventually("dnsmasq serves", 10*time.Second, func() bool {
 		var table []byte
-		w.isp.Do(t, func() (err error) {
+		w.isp.Do(w.t, func() (err error) {
 			table, err = os.ReadFile("/proc/thread-self/net/udp")
 			return err
 		})
 		return strings.Contains(string(table), ":0043 ") // port 67
 	})
-	return w
 }
 
 // newLine is a world without a DHCP server.

@@ -21,7 +21,7 @@ func (s Screen) Report(w io.Writer, r hooks.Report) {
 	p.role(r)
 	for _, n := range r.WANs {
 		p.gap()
-		p.wan(n)
+		p.wan(n, r.Role)
 	}
 	if len(r.Services) > 0 || r.Conntrackd != "" {
 		p.gap()
@@ -84,7 +84,7 @@ var settled = map[string]hooks.Role{
 	dhcp.Bound.String(): hooks.Primary, dhcp.Renewing.String(): hooks.Primary,
 }
 
-func (p *page) wan(n hooks.WAN) {
+func (p *page) wan(n hooks.WAN, router hooks.Role) {
 	st := yellow
 	if role, ok := settled[n.State]; ok && role == n.Role {
 		st = green
@@ -92,7 +92,11 @@ func (p *page) wan(n hooks.WAN) {
 			st = plain
 		}
 	}
-	p.line("wan", bold, n.Name, fmt.Sprintf(" on %s with %s", n.Parent, n.MAC))
+	of := ""
+	if n.Role != router { // another VRRP instance drives it
+		of = ", " + n.Role.String()
+	}
+	p.line("wan", bold, n.Name, fmt.Sprintf(" on %s with %s%s", n.Parent, n.MAC, of))
 	p.line("state", st, n.State, stateMeans[n.State])
 	if n.Address.IsValid() {
 		p.line("address", plain, "", n.Address.String())
@@ -136,7 +140,7 @@ func (p *page) gateway(n hooks.WAN) {
 		st, age := green, Long(max(0, p.Now.Sub(g.LastReply)))+" ago"
 		text := fmt.Sprintf(", last ARP reply %s after %s", age, Short(time.Duration(g.RTTMicros)*time.Microsecond))
 		if !g.Reachable {
-			st, text = red, fmt.Sprintf(", silent: last ARP reply %s", age)
+			st, text = red, fmt.Sprintf(", silent: last ARP reply %s; is the line up?", age)
 		}
 		p.line("gateway", st, n.Gateway.String(), text)
 	}
