@@ -42,6 +42,11 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 			e.Setenv("WANFAIL_NSTEST_INSIDE", "1")
+			examples, err := filepath.Abs("../../packaging/keepalived")
+			if err != nil {
+				return err
+			}
+			e.Setenv("EXAMPLES", examples)
 			r := newRouter(t, e, filepath.Join(bin, "wanfail"), log)
 			e.Values[routerKey{}] = r
 			return nil
@@ -63,6 +68,7 @@ func TestScripts(t *testing.T) {
 			"watch-screen": on((*router).cmdWatchScreen),
 			"watch":        on((*router).cmdWatch),
 			"seen":         on((*router).cmdSeen),
+			"flock":        on((*router).cmdFlock),
 			"killkeeper":   on((*router).cmdKillKeeper),
 		},
 	})

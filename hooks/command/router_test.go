@@ -139,6 +139,7 @@ type router struct {
 	watched *lines
 	sent    uint64 // see frames
 	counted bool
+	locked  *os.File // see flock
 }
 
 type routerKey struct{}

@@ -3,191 +3,348 @@
 // keepalived decides all the way: the drill only lowers this router's priority
 // through a track_file. A peer that is there preempts; if none is, this router
 // stays master. So the LAN always has one, even if the drill is killed.
+//
+// Why a track_file: keepalived reads it when it is written (inotify), so nothing
+// is restarted or reloaded, no process has to live on for the LAN to have a
+// master, and one file moves several instances at once. A stop of keepalived or a
+// FAULT would take the master away first and look for another then.
 package drill
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/view"
 )
 
 // Router is what a drill watches and moves.
 type Router interface {
-	// Priority sets what is added to keepalived's priority.
-	Priority(delta int) error
+	// Lower lowers the priority, Restore puts it back.
+	Lower() error
+	Restore() error
 	// Reports are the keeper's, as they change.
 	Reports() <-chan hooks.Report
-	// PeerAnswers returns nil once another router answers for a virtual address,
-	// and ErrCannotAsk where this one cannot tell.
-	PeerAnswers(ctx context.Context) error
+	// Sights tell who has the virtual addresses, as that changes; nil where nobody
+	// can be asked from here.
+	Sights() <-chan Sight
 }
 
-// ErrCannotAsk tells that nobody can be asked for the virtual address from here.
-var ErrCannotAsk = errors.New("no address of this router is in the network of a virtual address")
+// Sight is who has a virtual address.
+type Sight struct {
+	Address netip.Addr
+	Who     Holder
+	At      time.Time
+	// Missing is how long at most the address was nobody's before.
+	Missing time.Duration
+}
+
+// Holder is who has a virtual address.
+type Holder uint8
+
+// Holders.
+const (
+	Here Holder = iota
+	Nobody
+	Peer
+)
 
 // Errors of a drill that ends early. The priority is back in each case.
 var (
 	ErrNotPrimary = errors.New("this router is not primary: run the drill on the one that is")
-	ErrNoPeer     = errors.New("the peer did not take over: this router stayed master all the time; is keepalived running there, without `nopreempt`?")
+	ErrNoPeer     = errors.New("the peer did not take over: this router stayed master all the time. Is keepalived running there, not in FAULT and without `nopreempt`? Does keepalived here know the track_file (reload it)?")
 	ErrNoAnswer   = errors.New("this router became backup, but nobody answers for the virtual address")
-	ErrNoReturn   = errors.New("this router did not become primary again: the peer still is")
+	ErrNotTold    = errors.New("keepalived became backup, but wanfail did not: see wanfail doctor about the hooks")
+	ErrNotHeld    = errors.New("the peer lost the role while it was to hold it, and this router has it again")
+	ErrNoReturn   = errors.New("this router did not become primary again: the peer still is. Is its priority not the lower one?")
+	ErrKeeper     = errors.New("the keeper has ended, and with it the view of the drill")
 )
+
+// errLate ends a wait; every caller says what it has waited for.
+var errLate = errors.New("too late")
 
 // Plan is how a drill goes.
 type Plan struct {
-	Lower int           // what makes the priority 1
-	Limit time.Duration // for each of the two changes
-	Hold  time.Duration // how long the peer stays master
-	Stay  bool          // this router does not preempt: it stays backup
-	Say   func(after time.Duration, text string)
+	WANs    []string      // that move
+	Watched []netip.Addr  // the virtual addresses that are seen
+	Limit   time.Duration // for each of the two changes
+	Hold    time.Duration // how long the peer stays master
+	Stay    bool          // this router does not preempt: it stays backup
+	Say     func(after time.Duration, text string)
 }
 
 // Run drills. However it ends, the priority is put back.
 func Run(ctx context.Context, r Router, p Plan) error {
-	first, err := next(ctx, r.Reports(), time.Now().Add(p.Limit), func(hooks.Report) bool { return true })
-	if err != nil {
+	d := &run{Router: r, Plan: p, start: time.Now(), who: map[netip.Addr]Holder{}, missing: map[netip.Addr][]time.Duration{}}
+	if err := d.wait(ctx, p.Limit, func() bool { return d.reported }); err != nil {
+		return d.why(ctx, err, errors.New("the keeper does not report"))
+	}
+	if err := d.fit(); err != nil {
 		return err
 	}
-	if first.Role != hooks.Primary || !holds(first) {
-		return ErrNotPrimary
+	d.before, d.start = d.now, time.Now()
+	if err := r.Lower(); err != nil {
+		return errors.Join(fmt.Errorf("lower the priority: %w", err), d.restore())
 	}
-	d := &run{Router: r, Plan: p, start: time.Now()}
-	if err := r.Priority(p.Lower); err != nil {
-		return fmt.Errorf("lower the priority: %w", errors.Join(err, r.Priority(0)))
+	d.say("priority lowered to 1")
+	failed := d.away(ctx)
+	if err := d.restore(); err != nil || ctx.Err() != nil || errors.Is(failed, ErrKeeper) || errors.Is(failed, ErrNoPeer) {
+		return errors.Join(failed, err)
 	}
-	d.say("priority lowered")
-	err = d.away(ctx)
-	if back := r.Priority(0); back != nil {
-		return errors.Join(err, fmt.Errorf("put the priority back: %w", back))
-	}
-	d.say("priority put back")
-	if err != nil {
-		return err
-	}
-	return d.back(ctx)
+	return errors.Join(failed, d.back(ctx))
 }
 
+func (d *run) restore() error {
+	if err := d.Restore(); err != nil {
+		return fmt.Errorf("put the priority back: %w", err)
+	}
+	d.restored = time.Now()
+	d.say("priority put back")
+	return nil
+}
+
+// run is a drill under way.
 type run struct {
 	Router
 	Plan
-	start time.Time
-	told  bool // of the demotion
+	start       time.Time
+	restored    time.Time // the priority
+	reported    bool
+	left        bool // was backup
+	before, now hooks.Report
+	told        time.Time // begin of the last transition that was told
+	who         map[netip.Addr]Holder
+	missing     map[netip.Addr][]time.Duration
 }
 
 func (d *run) say(format string, args ...any) {
 	d.Say(time.Since(d.start), fmt.Sprintf(format, args...))
 }
 
-// away waits until the peer has taken over.
-func (d *run) away(ctx context.Context) error {
-	r, err := next(ctx, d.Reports(), time.Now().Add(d.Limit), func(r hooks.Report) bool { return r.Role == hooks.Backup })
-	if errors.Is(err, context.DeadlineExceeded) {
-		return ErrNoPeer
-	}
-	if err != nil {
-		return err
-	}
-	d.say("backup, by %s", strings.TrimPrefix(r.By, "by "))
-	d.told = d.tell(r, hooks.Backup)
-	limit, cancel := context.WithTimeout(ctx, d.Limit)
-	defer cancel()
-	switch err := d.PeerAnswers(limit); {
-	case errors.Is(err, ErrCannotAsk):
-		d.say("the peer is master: its advert has said so (%v)", err)
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil:
-		return ErrNoAnswer
-	default:
-		d.say("the peer answers for the virtual address")
-	}
-	// The last words on the demotion may still come; and somebody may want to try
-	// the peer's line.
-	r, err = next(ctx, d.Reports(), time.Now().Add(d.Hold), func(r hooks.Report) bool {
-		d.told = d.told || d.tell(r, hooks.Backup)
-		return r.Role == hooks.Primary
-	})
-	switch {
-	case err == nil:
-		return fmt.Errorf("the peer gave the role back (%s) while it was to hold it", r.By)
-	case !errors.Is(err, context.DeadlineExceeded):
-		return err
+// wait takes what is seen until done, or until limit is over.
+func (d *run) wait(ctx context.Context, limit time.Duration, done func() bool) error {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for !done() {
+		select {
+		case r, ok := <-d.Reports():
+			if !ok && ctx.Err() == nil {
+				return ErrKeeper
+			} else if !ok {
+				return context.Cause(ctx)
+			}
+			d.take(r)
+		case s := <-d.Sights():
+			d.see(s)
+		case <-timer.C:
+			return errLate
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	return nil
 }
 
-// back waits until this router is primary again.
-func (d *run) back(ctx context.Context) error {
-	if d.Stay {
-		d.say("this router has `nopreempt`: it stays backup. Run the drill on the peer to go back")
-		return nil
-	}
-	r, err := next(ctx, d.Reports(), time.Now().Add(d.Limit), func(r hooks.Report) bool { return r.Role == hooks.Primary })
-	if errors.Is(err, context.DeadlineExceeded) {
-		return ErrNoReturn
-	}
-	if err != nil {
-		return err
-	}
-	d.say("primary, by %s", strings.TrimPrefix(r.By, "by "))
-	if !holds(r) || !d.tell(r, hooks.Primary) {
-		_, err = next(ctx, d.Reports(), time.Now().Add(d.Limit), func(r hooks.Report) bool { return holds(r) && d.tell(r, hooks.Primary) })
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return errors.New("primary again, but not everything is as it was: see wanfail status")
-	}
-	if err == nil {
-		d.say("everything is as before")
+// why is the error that a wait has ended with, late if it was too long.
+func (d *run) why(ctx context.Context, err, late error) error {
+	switch {
+	case errors.Is(err, errLate):
+		return late
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted (%w): this router takes the role back by itself, see wanfail status", err)
 	}
 	return err
 }
 
-// tell says how the transition of this drill to role went, once it has ended. It
-// reports whether it has.
-func (d *run) tell(r hooks.Report, role hooks.Role) bool {
-	for _, t := range r.Transitions {
-		if t.Role == role && t.At.After(d.start) {
-			for _, p := range t.Phases {
-				d.say("  %s: %s after %v", role, p.Name, p.At.Round(10*time.Microsecond))
-			}
-			return true
-		}
+// fit reports why this is no moment for a drill. The WANs that are the peer's
+// already do not move.
+func (d *run) fit() error {
+	d.WANs = slices.DeleteFunc(slices.Clone(d.WANs), func(name string) bool {
+		return !slices.ContainsFunc(d.now.WANs, func(w hooks.WAN) bool { return w.Name == name && w.Role == hooks.Primary })
+	})
+	if len(d.WANs) == 0 {
+		return ErrNotPrimary
 	}
-	return false
-}
-
-// holds reports whether all WANs that should have an address do.
-func holds(r hooks.Report) bool {
-	for _, w := range r.WANs {
+	for _, w := range d.now.WANs {
 		if w.Role == hooks.Primary && !w.Address.IsValid() {
-			return false
+			return fmt.Errorf("%s has no lease: this router is not well enough for a drill, see wanfail status", w.Name)
 		}
 	}
-	return true
+	return nil
 }
 
-// next waits until a report is as wanted.
-func next(ctx context.Context, reports <-chan hooks.Report, end time.Time, want func(hooks.Report) bool) (hooks.Report, error) {
-	limit, cancel := context.WithDeadline(ctx, end)
-	defer cancel()
-	for {
-		select {
-		case r, ok := <-reports:
-			if !ok {
-				return hooks.Report{}, errors.New("the keeper has ended")
-			}
-			if want(r) {
-				return r, nil
-			}
-		case <-limit.Done():
-			if ctx.Err() != nil {
-				return hooks.Report{}, context.Cause(ctx)
-			}
-			return hooks.Report{}, context.DeadlineExceeded
+// take tells what is new in a report.
+func (d *run) take(r hooks.Report) {
+	last := d.now
+	d.now, d.reported = r, true
+	if d.before.WANs == nil {
+		return
+	}
+	changed := map[hooks.Role][]string{}
+	for i, w := range r.WANs {
+		if i < len(last.WANs) && last.WANs[i].Role != w.Role {
+			changed[w.Role] = append(changed[w.Role], w.Name)
 		}
+	}
+	for _, role := range []hooks.Role{hooks.Backup, hooks.Primary} {
+		if names := changed[role]; len(names) > 0 {
+			d.left = d.left || role == hooks.Backup
+			d.say("%s %s, by %s", strings.Join(names, ", "), role, strings.TrimPrefix(r.By, "by "))
+		}
+	}
+	for _, t := range r.Transitions {
+		if !t.At.After(d.start) || !t.At.After(d.told) {
+			continue
+		}
+		d.told = t.At
+		for _, p := range t.Phases {
+			note := ""
+			if p.Error != "" {
+				note = " (failed)"
+			}
+			d.say("  %s: %s after %s%s", t.Role, p.Name, view.Short(p.At), note)
+		}
+	}
+}
+
+// see tells who has a virtual address now.
+func (d *run) see(s Sight) {
+	was := d.who[s.Address]
+	if was == s.Who {
+		return
+	}
+	d.who[s.Address] = s.Who
+	if s.Who != Nobody {
+		d.missing[s.Address] = append(d.missing[s.Address], s.Missing)
+	}
+	switch {
+	case s.Who == Here:
+		d.say("this router has %s again", s.Address)
+	case s.Who == Nobody && was == Here:
+		d.say("this router has given up %s", s.Address)
+	case s.Who == Nobody:
+		d.say("the peer answers no more for %s", s.Address)
+	default:
+		d.say("the peer answers for %s", s.Address)
+	}
+}
+
+// all reports whether all WANs that move are of role, and some whether one is.
+func (d *run) all(role hooks.Role) bool  { return d.count(role) == len(d.WANs) }
+func (d *run) some(role hooks.Role) bool { return d.count(role) > 0 }
+
+func (d *run) count(role hooks.Role) (n int) {
+	for _, w := range d.now.WANs {
+		if slices.Contains(d.WANs, w.Name) && w.Role == role {
+			n++
+		}
+	}
+	return n
+}
+
+// held counts the virtual addresses that who has.
+func (d *run) held(who Holder) (n int) {
+	for _, a := range d.Watched {
+		if d.who[a] == who {
+			n++
+		}
+	}
+	return n
+}
+
+// away waits until the peer has taken over, and as long as it is to hold the role.
+func (d *run) away(ctx context.Context) error {
+	err := d.wait(ctx, d.Limit, func() bool { return d.all(hooks.Backup) && d.held(Peer) == len(d.Watched) })
+	switch {
+	case err == nil:
+	case !errors.Is(err, errLate):
+		return d.why(ctx, err, nil)
+	case d.all(hooks.Primary) && d.held(Here) == len(d.Watched):
+		return ErrNoPeer
+	case d.all(hooks.Primary):
+		return ErrNotTold
+	case d.all(hooks.Backup):
+		return ErrNoAnswer
+	default:
+		return errors.New("only a part has moved: do all instances that move have the lower priority on the peer?")
+	}
+	if len(d.Watched) == 0 {
+		d.say("the peer is master, its advert says (no address to ask for)")
+	}
+	err = d.wait(ctx, d.Hold, func() bool { return d.some(hooks.Primary) || d.held(Here) > 0 })
+	if err == nil {
+		return ErrNotHeld
+	}
+	return d.why(ctx, err, nil)
+}
+
+// back waits until everything is as before.
+func (d *run) back(ctx context.Context) error {
+	if d.Stay && !d.some(hooks.Primary) {
+		d.say("this router stays backup (nopreempt); a drill there moves it back")
+		d.sum()
+		return nil
+	}
+	err := d.wait(ctx, d.Limit, func() bool { return len(d.differs()) == 0 })
+	switch {
+	case err == nil:
+		d.say("everything is as before")
+		d.sum()
+		return nil
+	case errors.Is(err, errLate) && !d.some(hooks.Primary):
+		return ErrNoReturn
+	}
+	return d.why(ctx, err, fmt.Errorf("primary again, but not as before: %s", strings.Join(d.differs(), "; ")))
+}
+
+// differs tells what is not as before the drill.
+func (d *run) differs() (all []string) {
+	for _, w := range d.before.WANs {
+		at := slices.IndexFunc(d.now.WANs, func(n hooks.WAN) bool { return n.Name == w.Name })
+		switch {
+		case at < 0:
+			all = append(all, w.Name+" is not there")
+		case d.now.WANs[at].Role != w.Role:
+			all = append(all, w.Name+" is "+d.now.WANs[at].Role.String())
+		case d.now.WANs[at].Address != w.Address && !d.now.WANs[at].Address.IsValid():
+			all = append(all, w.Name+" has no address yet")
+		case d.now.WANs[at].Address != w.Address:
+			all = append(all, fmt.Sprintf("%s has %s, it had %s", w.Name, d.now.WANs[at].Address, w.Address))
+		}
+	}
+	for _, s := range d.before.Services {
+		at := slices.IndexFunc(d.now.Services, func(n hooks.Service) bool { return n.Name == s.Name })
+		if at < 0 || d.now.Services[at].Running != s.Running {
+			all = append(all, s.Name+" is not as before")
+		}
+	}
+	for _, a := range d.Watched {
+		if d.who[a] != Here {
+			all = append(all, a.String()+" is not here")
+		}
+	}
+	// A transition is told when all its parts have ended.
+	if len(all) == 0 && d.left && !slices.ContainsFunc(d.now.Transitions, func(t hooks.Transition) bool {
+		return t.Role == hooks.Primary && t.At.After(d.restored)
+	}) {
+		all = append(all, "the change of role has not ended")
+	}
+	return all
+}
+
+// sum tells for how long the LAN was without a master, which is what the drill
+// was for.
+func (d *run) sum() {
+	for _, a := range d.Watched {
+		var parts []string
+		for _, m := range d.missing[a] {
+			parts = append(parts, view.Short(m))
+		}
+		d.say("%s was nobody's for at most %s", a, strings.Join(parts, " and "))
 	}
 }

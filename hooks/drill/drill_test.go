@@ -14,101 +14,176 @@ import (
 	"github.com/wanfail/wanfail/hooks"
 )
 
+var vip = netip.MustParseAddr("192.168.10.1")
+
 // fake is a router whose peer behaves as a test wants.
 type fake struct {
-	reports chan hooks.Report
-	set     []int
-	peer    bool          // takes over when our priority is low
-	delay   time.Duration // of each change
-	preempt bool          // we return
-	asked   error
-	broken  error
+	reports  chan hooks.Report
+	sights   chan Sight
+	set      []string
+	peer     bool          // takes over when our priority is low
+	delay    time.Duration // of each change
+	dies     time.Duration // after which the peer does
+	deaf     bool          // hooks do not reach the keeper
+	silent   bool          // the peer does not answer
+	unasked  bool          // nobody can be asked
+	preempt  bool          // we return
+	renumber bool          // with another address
+	broken   error         // of the file
 }
 
 func (f *fake) Reports() <-chan hooks.Report { return f.reports }
+func (f *fake) Sights() <-chan Sight         { return f.sights }
 
-func (f *fake) Priority(delta int) error {
-	f.set = append(f.set, delta)
-	switch {
-	case f.broken != nil:
+func (f *fake) Lower() error {
+	f.set = append(f.set, "lower")
+	if f.broken != nil {
 		return f.broken
-	case delta < 0 && f.peer:
-		f.become(hooks.Backup)
-	case delta == 0 && f.preempt:
-		f.become(hooks.Primary)
+	}
+	if f.peer {
+		f.become(f.delay, hooks.Backup)
+		if f.dies > 0 {
+			f.become(f.dies, hooks.Primary)
+		}
 	}
 	return nil
 }
 
-func (f *fake) PeerAnswers(ctx context.Context) error {
-	if errors.Is(f.asked, context.DeadlineExceeded) {
-		<-ctx.Done()
+func (f *fake) Restore() error {
+	f.set = append(f.set, "restore")
+	if f.preempt && f.peer && f.dies == 0 {
+		f.become(f.delay, hooks.Primary)
 	}
-	return f.asked
+	return f.broken
 }
 
 // become reports a transition as a keeper does: at first under way, then done.
-func (f *fake) become(role hooks.Role) {
+func (f *fake) become(after time.Duration, role hooks.Role) {
 	go func() {
-		time.Sleep(f.delay)
+		time.Sleep(after)
+		f.see(role)
+		time.Sleep(time.Millisecond)
+		if f.deaf {
+			return
+		}
 		r := report(role)
 		r.WANs[0].Address = netip.Prefix{}
+		r.Services[0].Running = !r.Services[0].Running
 		f.reports <- r
 		time.Sleep(10 * time.Millisecond)
 		r = report(role)
+		if f.renumber {
+			r.WANs[0].Address = netip.MustParsePrefix("192.0.2.8/24")
+		}
 		r.Transitions = []hooks.Transition{{At: time.Now(), Role: role, Phases: []hooks.Phase{{Name: "phase", At: 3 * time.Millisecond}}}}
 		f.reports <- r
 	}()
 }
 
+func (f *fake) see(role hooks.Role) {
+	if f.unasked {
+		return
+	}
+	if role == hooks.Primary {
+		f.sights <- Sight{Address: vip, Who: Here, At: time.Now(), Missing: 7 * time.Millisecond}
+		return
+	}
+	f.sights <- Sight{Address: vip, Who: Nobody, At: time.Now()}
+	if !f.silent {
+		f.sights <- Sight{Address: vip, Who: Peer, At: time.Now(), Missing: 5 * time.Millisecond}
+	}
+}
+
 func report(role hooks.Role) hooks.Report {
 	return hooks.Report{
 		Role: role, By: "keepalived[1] VI_1 " + role.String(),
-		WANs: []hooks.WAN{{Name: "wan", Role: role, Address: netip.MustParsePrefix("192.0.2.7/24")}},
+		WANs: []hooks.WAN{
+			{Name: "wan", Role: role, Address: netip.MustParsePrefix("192.0.2.7/24")},
+			{Name: "other"}, // which is the peer's all the time
+		},
+		Services: []hooks.Service{{Name: "dnsmasq", Running: role == hooks.Primary}},
 	}
 }
+
+var (
+	there = []string{"lower", "restore"}
+	errIO = errors.New("disk full")
+)
 
 func TestDrill(t *testing.T) {
 	for name, c := range map[string]struct {
 		f    fake
 		from hooks.Role
+		bare bool // no lease
 		stay bool
 		err  error
-		set  []int
+		text string // of the error
+		set  []string
 		says []string
 	}{
 		"there and back": {
-			f: fake{peer: true, preempt: true}, from: hooks.Primary, set: []int{-199, 0},
-			says: []string{"0s priority lowered", "1s backup, by keepalived[1] VI_1 backup", "1s the peer answers", "backup: phase after 3ms", "priority put back", "primary, by", "primary: phase after 3ms", "everything is as before"},
+			f: fake{peer: true, preempt: true}, from: hooks.Primary, set: there,
+			says: []string{
+				"0s priority lowered to 1", "1s this router has given up 192.168.10.1", "1s the peer answers for 192.168.10.1", "1s wan backup, by keepalived[1] VI_1 backup",
+				"backup: phase after 3.0ms", "3s priority put back", "4s this router has 192.168.10.1 again", "4s wan primary, by", "primary: phase after 3.0ms",
+				"everything is as before", "192.168.10.1 was nobody's for at most 5.0ms and 7.0ms",
+			},
 		},
-		"nopreempt":    {f: fake{peer: true}, from: hooks.Primary, stay: true, set: []int{-199, 0}, says: []string{"it stays backup"}},
-		"no peer":      {f: fake{}, from: hooks.Primary, err: ErrNoPeer, set: []int{-199, 0}, says: []string{"put back"}},
-		"silent peer":  {f: fake{peer: true, preempt: true, asked: context.DeadlineExceeded}, from: hooks.Primary, err: ErrNoAnswer, set: []int{-199, 0}},
-		"cannot ask":   {f: fake{peer: true, preempt: true, asked: ErrCannotAsk}, from: hooks.Primary, set: []int{-199, 0}, says: []string{"its advert has said so"}},
-		"no return":    {f: fake{peer: true}, from: hooks.Primary, err: ErrNoReturn, set: []int{-199, 0}},
+		"nopreempt":    {f: fake{peer: true}, from: hooks.Primary, stay: true, set: there, says: []string{"stays backup (nopreempt)", "at most 5.0ms"}},
+		"no peer":      {f: fake{}, from: hooks.Primary, err: ErrNoPeer, set: there, says: []string{"10s priority put back"}},
+		"silent peer":  {f: fake{peer: true, preempt: true, silent: true}, from: hooks.Primary, err: ErrNoAnswer, set: there, says: []string{"priority put back", "everything is as before"}},
+		"cannot ask":   {f: fake{peer: true, preempt: true, unasked: true}, from: hooks.Primary, set: there, says: []string{"its advert says", "everything is as before"}},
+		"no hooks":     {f: fake{peer: true, preempt: true, deaf: true}, from: hooks.Primary, err: ErrNotTold, set: there, says: []string{"everything is as before"}},
+		"no return":    {f: fake{peer: true}, from: hooks.Primary, err: ErrNoReturn, set: there},
+		"peer dies":    {f: fake{peer: true, preempt: true, dies: 2 * time.Second}, from: hooks.Primary, err: ErrNotHeld, set: there, says: []string{"everything is as before"}},
+		"renumbered":   {f: fake{peer: true, preempt: true, renumber: true}, from: hooks.Primary, text: "wan has 192.0.2.8/24, it had 192.0.2.7/24", set: there},
 		"is backup":    {f: fake{}, from: hooks.Backup, err: ErrNotPrimary},
-		"cannot write": {f: fake{broken: errTest}, from: hooks.Primary, err: errTest, set: []int{-199, 0}},
+		"no lease":     {f: fake{}, from: hooks.Primary, bare: true, text: "wan has no lease"},
+		"cannot write": {f: fake{broken: errIO}, from: hooks.Primary, err: errIO, set: there},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := c.f
-				f.delay, f.reports = time.Second, make(chan hooks.Report, 10)
-				f.reports <- report(c.from)
+				f.delay, f.reports, f.sights = time.Second, make(chan hooks.Report, 10), make(chan Sight, 10)
+				first := report(c.from)
+				if c.bare {
+					first.WANs[0].Address = netip.Prefix{}
+				}
+				f.reports <- first
 				var said []string
-				err := Run(t.Context(), &f, Plan{
-					Lower: -199, Limit: 10 * time.Second, Hold: 2 * time.Second, Stay: c.stay,
-					Say: func(after time.Duration, text string) { said = append(said, fmt.Sprintf("%v %s", after, text)) },
-				})
-				if !errors.Is(err, c.err) || err != nil && c.err == nil {
+				plan := Plan{
+					WANs: []string{"wan", "other"}, Watched: []netip.Addr{vip}, Limit: 10 * time.Second, Hold: 2 * time.Second, Stay: c.stay,
+					Say: func(after time.Duration, text string) {
+						said = append(said, fmt.Sprintf("%v %s", after.Round(time.Second), text))
+					},
+				}
+				if f.unasked {
+					plan.Watched = nil
+				}
+				err := Run(t.Context(), &f, plan)
+				switch {
+				case c.text != "":
+					if err == nil || !strings.Contains(err.Error(), c.text) {
+						t.Errorf("got error %v, want %s", err, c.text)
+					}
+				case !errors.Is(err, c.err) || err != nil && c.err == nil:
 					t.Errorf("got error %v, want %v", err, c.err)
 				}
 				if !slices.Equal(f.set, c.set) {
-					t.Errorf("priorities %v, want %v", f.set, c.set)
+					t.Errorf("priority: %v, want %v", f.set, c.set)
 				}
 				all := strings.Join(said, "\n")
+				rest := all
 				for _, want := range c.says {
-					if strings.Count(all, want) != 1 {
-						t.Errorf("%q is not said once:\n%s", want, all)
+					_, after, ok := strings.Cut(rest, want)
+					if !ok || strings.Count(all, want) != 1 {
+						t.Errorf("%q is not said once and in its place:\n%s", want, all)
+					}
+					rest = after
+				}
+				for _, line := range said {
+					if len(line) > 80-len("0000.000s")+len("0s") {
+						t.Errorf("wider than 80 columns: %s", line)
 					}
 				}
 				time.Sleep(time.Minute) // the fake's goroutines end
@@ -117,19 +192,17 @@ func TestDrill(t *testing.T) {
 	}
 }
 
-var errTest = errors.New("disk full")
-
 // Interrupted at any moment, the priority is put back.
 func TestInterrupted(t *testing.T) {
-	for at := 500 * time.Millisecond; at < 5*time.Second; at += 500 * time.Millisecond {
+	for at := time.Duration(0); at < 5*time.Second; at += 250 * time.Millisecond {
 		synctest.Test(t, func(t *testing.T) {
-			f := fake{peer: true, preempt: true, delay: time.Second, reports: make(chan hooks.Report, 10)}
+			f := fake{peer: true, preempt: true, delay: time.Second, reports: make(chan hooks.Report, 10), sights: make(chan Sight, 10)}
 			f.reports <- report(hooks.Primary)
 			ctx, cancel := context.WithTimeout(t.Context(), at+time.Millisecond)
 			defer cancel()
-			err := Run(ctx, &f, Plan{Lower: -199, Limit: 10 * time.Second, Hold: 2 * time.Second, Say: func(time.Duration, string) {}})
-			if last := f.set[len(f.set)-1]; last != 0 {
-				t.Errorf("interrupted after %v: priority %d, %v", at, last, err)
+			err := Run(ctx, &f, Plan{WANs: []string{"wan"}, Watched: []netip.Addr{vip}, Limit: 10 * time.Second, Hold: 2 * time.Second, Say: func(time.Duration, string) {}})
+			if !slices.Equal(f.set, there) || at < 4*time.Second && (err == nil || !strings.Contains(err.Error(), "interrupted")) {
+				t.Errorf("interrupted after %v: %v, %v", at, f.set, err)
 			}
 			time.Sleep(time.Minute) // the fake's goroutines end
 		})
@@ -140,8 +213,8 @@ func TestKeeperEnds(t *testing.T) {
 	f := fake{reports: make(chan hooks.Report, 1)}
 	f.reports <- report(hooks.Primary)
 	close(f.reports)
-	err := Run(t.Context(), &f, Plan{Lower: -199, Limit: time.Second, Say: func(time.Duration, string) {}})
-	if err == nil || !slices.Equal(f.set, []int{-199, 0}) {
+	err := Run(t.Context(), &f, Plan{WANs: []string{"wan"}, Limit: time.Second, Say: func(time.Duration, string) {}})
+	if !errors.Is(err, ErrKeeper) || !slices.Equal(f.set, there) {
 		t.Errorf("got %v, %v", err, f.set)
 	}
 }
