@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 
@@ -117,7 +118,7 @@ func keep(c *cli.Context) error {
 		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd: nobody to tell
 		log.Debug("keeper is ready", "version", c.App.Version)
 	}
-	scripts := userhooks.New(userhooks.Dir, log).Outside()
+	scripts := userhooks.New(userhooks.Dir, filepath.Join(o.RunDir, userhooks.MemoryFile), log).Outside()
 	o.Roles, o.Publishers = scripts.Role, append(o.Publishers, scripts)
 	var beside sync.WaitGroup
 	ctx, cancel := context.WithCancel(c.Context)

@@ -12,25 +12,20 @@ import (
 	"github.com/wanfail/wanfail/hooks/config"
 )
 
-// The events.
-const (
-	Primary = "primary" // the router is to be primary
-	Backup  = "backup"
-	Bound   = "bound"   // a WAN has a lease
-	Changed = "changed" // a WAN has another lease: address, gateway, name servers or routes differ
-	Lost    = "lost"    // a WAN has no lease any more, or may not use it
-)
-
-// event is one thing that happened.
+// event is one thing that happened: a role of the router, or what became of a
+// WAN's lease (dhcp.Event).
 type event struct {
 	name  string
 	at    time.Time
-	role  hooks.Role // with Primary and Backup
-	by    string     // likewise
-	wan   config.WAN // with the others
+	role  hooks.Role
+	by    string     // who asked for the role
+	wan   config.WAN // of the lease
 	lease *dhcp.Lease
-	old   *dhcp.Lease // with Changed and Lost
+	old   *dhcp.Lease // with dhcp.LeaseChanged and dhcp.LeaseLost
 }
+
+// ofRole reports whether the event is about the router's role.
+func (e event) ofRole() bool { return e.wan.Name == "" }
 
 // environment is all that a script is told.
 func (e event) environment() []string {
@@ -43,7 +38,7 @@ func (e event) environment() []string {
 			env = append(env, "WANFAIL_"+name+"="+value)
 		}
 	}
-	if e.name == Primary || e.name == Backup {
+	if e.ofRole() {
 		add("ROLE", e.role.String())
 		add("BY", e.by)
 		return env

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,18 +44,21 @@ type Runner struct {
 	patience time.Duration
 	unit     string // systemd-run, see Outside
 
-	mu     sync.Mutex
-	queue  []event
-	wake   chan struct{}
-	leases map[string]*dhcp.Lease // by WAN, what scripts were told last
+	told memory // belongs to Run
+
+	mu    sync.Mutex
+	queue []event
+	wake  chan struct{}
+	known state // with what is in the queue
 }
 
-// New returns a Runner of the scripts in dir. Run runs it.
-func New(dir string, log *slog.Logger) *Runner {
-	return &Runner{
-		dir: dir, log: log, limit: limit, patience: patience,
-		wake: make(chan struct{}, 1), leases: map[string]*dhcp.Lease{},
-	}
+// New returns a Runner of the scripts in dir. What they have been told is kept in
+// the file memory, so that the next Runner tells them the rest. Run runs it.
+func New(dir, memory string, log *slog.Logger) *Runner {
+	r := &Runner{dir: dir, log: log, limit: limit, patience: patience, wake: make(chan struct{}, 1)}
+	r.told = recall(memory, log)
+	r.known = r.told.clone()
+	return r
 }
 
 // Outside lets systemd run the scripts, where it runs the machine: the keeper's
@@ -76,57 +78,47 @@ func (r *Runner) Outside() *Runner {
 // String implements keeper.Publisher.
 func (*Runner) String() string { return "user scripts" }
 
-// Role tells of a change of the router's role. It does not wait.
+// Role tells of the router's role, if it is another than before. It does not
+// wait.
 func (r *Runner) Role(role hooks.Role, by string) {
-	r.add(event{name: role.String(), role: role, by: by})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.known.Role != role.String() {
+		r.add(event{name: role.String(), role: role, by: by})
+	}
 }
 
 // Publish implements keeper.Publisher. A renewal that changes nothing but the
 // time is no event. It does not wait.
 func (r *Runner) Publish(_ context.Context, wan config.WAN, l *dhcp.Lease) error {
-	r.mu.Lock()
-	old := r.leases[wan.Name]
-	r.leases[wan.Name] = l
-	r.mu.Unlock()
-	switch {
-	case old == nil:
-		r.add(event{name: Bound, wan: wan, lease: l})
-	case !same(old, l):
-		r.add(event{name: Changed, wan: wan, lease: l, old: old})
-	}
+	r.lease(wan, l)
 	return nil
 }
 
 // Withdraw implements keeper.Publisher. It does not wait.
 func (r *Runner) Withdraw(_ context.Context, wan config.WAN) error {
-	r.mu.Lock()
-	old := r.leases[wan.Name]
-	delete(r.leases, wan.Name)
-	r.mu.Unlock()
-	if old != nil {
-		r.add(event{name: Lost, wan: wan, old: old})
-	}
+	r.lease(wan, nil)
 	return nil
 }
 
-// same compares two leases but for their times.
-func same(a, b *dhcp.Lease) bool {
-	x, y := *a, *b
-	for _, l := range []*dhcp.Lease{&x, &y} {
-		l.Acquired, l.T1, l.T2, l.TTL = 0, 0, 0, 0
+func (r *Runner) lease(wan config.WAN, l *dhcp.Lease) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.known.Leases[wan.Name]
+	if name := dhcp.Event(old, l); name != "" {
+		r.add(event{name: name, wan: wan, lease: l, old: old})
 	}
-	return reflect.DeepEqual(x, y)
 }
 
+// add puts an event into the queue, under the lock.
 func (r *Runner) add(e event) {
 	e.at = time.Now()
-	r.mu.Lock()
+	r.known.take(e)
 	if len(r.queue) == backlog {
 		r.log.Warn("scripts are far behind, an event is left out", "event", r.queue[0].name)
 		r.queue = r.queue[1:]
 	}
 	r.queue = append(r.queue, e)
-	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -156,21 +148,25 @@ func (r *Runner) Run(ctx context.Context) {
 				return
 			}
 		}
-		if e.name == Primary || e.name == Backup {
+		if e.ofRole() {
 			select {
 			case <-time.After(time.Until(e.at.Add(r.patience))):
 			case <-ctx.Done():
 				return
 			}
 		}
-		r.runAll(ctx, e)
+		heard := r.runAll(ctx, e)
 		if ctx.Err() != nil {
 			return
+		}
+		if heard {
+			r.told.note(e, r.log)
 		}
 	}
 }
 
-func (r *Runner) runAll(ctx context.Context, e event) {
+// runAll returns whether there were scripts.
+func (r *Runner) runAll(ctx context.Context, e event) (heard bool) {
 	scripts, err := r.scripts()
 	if err != nil {
 		r.log.Warn("cannot run scripts", "event", e.name, "error", err)
@@ -180,6 +176,16 @@ func (r *Runner) runAll(ctx context.Context, e event) {
 		all.Go(func() { r.run(ctx, path, e) })
 	}
 	all.Wait()
+	return len(scripts) > 0
+}
+
+// Names are the scripts that would run.
+func (r *Runner) Names() (names []string, err error) {
+	paths, err := r.scripts()
+	for _, p := range paths {
+		names = append(names, filepath.Base(p))
+	}
+	return names, err
 }
 
 // scripts are the executables in the directory. What others than root could have

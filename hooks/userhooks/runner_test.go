@@ -26,6 +26,7 @@ import (
 type rig struct {
 	t        *testing.T
 	dir, out string
+	memory   string
 	r        *Runner
 	log      *logged
 	stop     func()
@@ -51,13 +52,18 @@ func (l *logged) has(text string) bool {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t) })
-	g := &rig{t: t, dir: t.TempDir(), out: t.TempDir(), log: &logged{}}
+	g := &rig{t: t, dir: t.TempDir(), out: t.TempDir(), memory: filepath.Join(t.TempDir(), MemoryFile), log: &logged{}}
 	if err := os.Chmod(g.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	g.r = New(g.dir, slog.New(slog.NewTextHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
-	g.r.patience = 0
+	g.renew()
 	return g
+}
+
+// renew makes a Runner as another keeper would.
+func (g *rig) renew() {
+	g.r = New(g.dir, g.memory, slog.New(slog.NewTextHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	g.r.patience = 0
 }
 
 func (g *rig) start() {
@@ -137,7 +143,7 @@ func TestEventsInOrder(t *testing.T) {
 }
 
 func TestEnvironment(t *testing.T) {
-	e := event{name: Bound, at: time.Unix(0, 0), wan: wan, lease: lease("192.0.2.7/24")}
+	e := event{name: dhcp.LeaseBound, at: time.Unix(0, 0), wan: wan, lease: lease("192.0.2.7/24")}
 	got := e.environment()
 	for _, want := range []string{
 		"WANFAIL_EVENT=bound", "WANFAIL_TIME=1970-01-01T00:00:00Z", "WANFAIL_WAN=wan", "WANFAIL_PARENT=eth2", "WANFAIL_MAC=02:00:00:00:00:01",
@@ -231,10 +237,80 @@ func TestPatienceAndBacklog(t *testing.T) {
 		t.Errorf("ran after %v", took)
 	}
 	g.stop()
-	for range backlog + 10 {
-		g.r.Role(hooks.Backup, "x")
+	for i := range backlog + 10 {
+		g.r.Role(hooks.Role(i%2), "x")
 	}
 	if len(g.r.queue) != backlog || !g.log.has("far behind") {
 		t.Errorf("queue of %d", len(g.r.queue))
 	}
+}
+
+// A keeper that is restarted tells what has not been told before: once, and
+// whatever an earlier one had no time for.
+func TestRestart(t *testing.T) {
+	g := newRig(t)
+	start := func() {
+		g.renew()
+		g.start()
+	}
+	start()
+	g.r.Role(hooks.Backup, "boot")
+	g.await("an event without scripts is taken", func() bool {
+		g.r.mu.Lock()
+		defer g.r.mu.Unlock()
+		return len(g.r.queue) == 0
+	})
+	g.stop()
+	if _, err := os.Stat(g.memory); err == nil {
+		t.Error("nobody was told, and it is remembered")
+	}
+	g.script("log", fmt.Sprintf("echo $1 $WANFAIL_ADDRESS $WANFAIL_OLD_ADDRESS >>%s/log\n", g.out), 0o755)
+	var want []string
+	expects := func(what, remembered string, lines ...string) {
+		t.Helper()
+		want = append(want, lines...)
+		g.await(what, func() bool {
+			told := recall(g.memory, slog.New(slog.DiscardHandler)).state
+			at := ""
+			if l := told.Leases["wan"]; l != nil {
+				at = " at " + l.Addr().String()
+			}
+			return told.Role+at == remembered
+		})
+		if got := g.lines("log"); !slices.Equal(got, want) {
+			t.Fatalf("%s: got %q, want %q", what, got, want)
+		}
+	}
+
+	start()
+	g.r.Role(hooks.Primary, "x")
+	_ = g.r.Publish(t.Context(), wan, lease("192.0.2.7/24"))
+	expects("first keeper", "primary at 192.0.2.7", "primary", "bound 192.0.2.7")
+	g.stop()
+
+	start()
+	g.r.Role(hooks.Primary, "x")
+	renewed := lease("192.0.2.7/24")
+	renewed.Acquired, renewed.Search, renewed.Extra = time.Hour, []string{}, []dhcp.Option{}
+	_ = g.r.Publish(t.Context(), wan, renewed)
+	_ = g.r.Publish(t.Context(), wan, lease("192.0.2.8/24"))
+	expects("second keeper: another lease", "primary at 192.0.2.8", "changed 192.0.2.8 192.0.2.7")
+	g.r.patience = time.Hour
+	g.r.Role(hooks.Backup, "x")
+	_ = g.r.Withdraw(t.Context(), wan)
+	g.stop()
+
+	start()
+	g.r.Role(hooks.Backup, "x")
+	_ = g.r.Withdraw(t.Context(), wan)
+	expects("third keeper: what the second had no time for", "backup", "backup", "lost 192.0.2.8")
+	g.stop()
+
+	if err := os.WriteFile(g.memory, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start()
+	g.r.Role(hooks.Backup, "x")
+	_ = g.r.Withdraw(t.Context(), wan)
+	expects("a memory that is lost", "backup", "backup")
 }
