@@ -13,9 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// loadPort is where the internet host serves sessions.
-const loadPort = 7000
-
 // Kinds of sessions, told to the server in the first byte.
 const (
 	kindPush = 'P' // the server talks, the client listens
@@ -33,6 +30,7 @@ type LoadOptions struct {
 
 // Load is a number of TCP sessions from the client to the internet host.
 type Load struct {
+	l        *Lab
 	o        LoadOptions
 	sessions []*session
 	listener net.Listener
@@ -44,10 +42,12 @@ type Load struct {
 }
 
 type session struct {
-	push bool
-	conn net.Conn
+	push  bool
+	began time.Time
+	conn  net.Conn
 
 	mu      sync.Mutex
+	opened  time.Time
 	last    time.Time // data arrived
 	gap     time.Duration
 	gapFrom time.Time
@@ -56,10 +56,13 @@ type session struct {
 
 // SessionReport is what became of one session.
 type SessionReport struct {
-	Push    bool
-	Gap     time.Duration // the longest time without data since Mark
-	GapFrom time.Time
-	Err     error // nil: it lives
+	Push bool
+	// Began is when the client asked for the session, Opened when the handshake was
+	// over for it; zero if that never was.
+	Began, Opened time.Time
+	Gap           time.Duration // the longest time without data since Mark
+	GapFrom       time.Time
+	Err           error // nil: it lives
 }
 
 // LoadReport is what became of all.
@@ -90,9 +93,9 @@ func (l *Lab) StartLoad(ctx context.Context, o LoadOptions) (_ *Load, err error)
 	if o.Interval == 0 {
 		o.Interval = 20 * time.Millisecond
 	}
-	ld := &Load{o: o}
+	ld := &Load{l: l, o: o}
 	err = l.Internet.Net(func() (err error) {
-		ld.listener, err = net.ListenTCP("tcp4", &net.TCPAddr{IP: InternetAddr.AsSlice(), Port: loadPort})
+		ld.listener, err = net.ListenTCP("tcp4", &net.TCPAddr{IP: InternetAddr.AsSlice()})
 		return err
 	})
 	if err != nil {
@@ -104,21 +107,13 @@ func (l *Lab) StartLoad(ctx context.Context, o LoadOptions) (_ *Load, err error)
 			ld.Stop()
 		}
 	}()
-	to := net.JoinHostPort(InternetAddr.String(), fmt.Sprint(loadPort))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(16)
 	ld.sessions = make([]*session, o.Sessions)
 	for i := range o.Sessions {
 		g.Go(func() error {
 			s := &session{push: i%2 == 0}
-			// A literal address is dialled on the calling thread, which is in the
-			// client's namespace.
-			err := l.Client.Net(func() (err error) {
-				var d net.Dialer
-				s.conn, err = d.DialContext(gctx, "tcp4", to)
-				return err
-			})
-			if err != nil {
+			if err := ld.open(gctx, s); err != nil {
 				return fmt.Errorf("open session %d: %w", i, err)
 			}
 			ld.sessions[i] = s
@@ -134,8 +129,7 @@ func (l *Lab) StartLoad(ctx context.Context, o LoadOptions) (_ *Load, err error)
 		if i == 0 {
 			beat = o.Beat
 		}
-		ld.wg.Go(func() { ld.talk(s) })
-		ld.wg.Go(func() { s.listen(beat) })
+		ld.run(s, beat)
 	}
 	return ld, Eventually(ctx, "data in each session", func() (bool, error) {
 		for _, s := range ld.sessions {
@@ -148,6 +142,31 @@ func (l *Lab) StartLoad(ctx context.Context, o LoadOptions) (_ *Load, err error)
 		}
 		return true, nil
 	})
+}
+
+// open makes the connection of a session.
+func (ld *Load) open(ctx context.Context, s *session) error {
+	to := ld.listener.Addr().String()
+	s.began = time.Now()
+	// A literal address is dialled on the calling thread, which is in the client's
+	// namespace.
+	err := ld.l.Client.Net(func() (err error) {
+		var d net.Dialer
+		s.conn, err = d.DialContext(ctx, "tcp4", to)
+		return err
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err = err; err == nil {
+		s.opened = time.Now()
+	}
+	return err
+}
+
+// run lets data flow in a session that is open.
+func (ld *Load) run(s *session, beat func(time.Time)) {
+	ld.wg.Go(func() { ld.talk(s) })
+	ld.wg.Go(func() { s.listen(beat) })
 }
 
 // talk is what the client sends.
@@ -269,7 +288,7 @@ func (ld *Load) Settle(ctx context.Context, after time.Time) LoadReport {
 	var gaps []time.Duration
 	for _, s := range ld.sessions {
 		s.mu.Lock()
-		sr := SessionReport{Push: s.push, Gap: s.gap, GapFrom: s.gapFrom, Err: s.err}
+		sr := SessionReport{Push: s.push, Began: s.began, Opened: s.opened, Gap: s.gap, GapFrom: s.gapFrom, Err: s.err}
 		if sr.Err == nil && !alive(s) {
 			sr.Err = errStalled
 		}
@@ -296,7 +315,9 @@ func (ld *Load) Stop() {
 	}
 	ld.served.Unlock()
 	for _, s := range ld.sessions {
-		_ = s.conn.Close()
+		if s.conn != nil {
+			_ = s.conn.Close()
+		}
 	}
 	ld.wg.Wait()
 }

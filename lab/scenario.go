@@ -30,6 +30,7 @@ func ParseScenario(s string) (Scenario, error) {
 // RunOptions of Run.
 type RunOptions struct {
 	Sessions int             // TCP sessions over the failover; default 2
+	Arrive   time.Duration   // if not zero, one more begins so often, before the failover and while it lasts
 	Beat     func(time.Time) // as in LoadOptions
 	Tell     func(string)    // what is being prepared; may be nil
 	// Settle is how long sessions get to recover; default 15 s.
@@ -62,7 +63,11 @@ type Report struct {
 	Releases int
 	Outage   Outage
 	Load     LoadReport
+	Arrived  LoadReport // of those that RunOptions.Arrive asks for
 }
+
+// LastHeard is when the old master was heard last.
+func (r *Report) LastHeard() time.Time { return r.Trigger.Add(max(0, r.Silence)) }
 
 // Run starts keepalived on both routers of a new lab and takes it through a
 // scenario. tl must have been collecting since before.
@@ -115,6 +120,16 @@ func (l *Lab) Run(ctx context.Context, sc Scenario, tl *Timeline, o RunOptions) 
 	if err := l.linger(ctx, o.Linger); err != nil {
 		return nil, err
 	}
+	var arrivals *Arrivals
+	if o.Arrive > 0 {
+		if arrivals, err = l.StartArrivals(ctx, o.Arrive, youngInterval); err != nil {
+			return nil, err
+		}
+		defer arrivals.Stop()
+		if err := l.linger(ctx, youngFor); err != nil {
+			return nil, err
+		}
+	}
 	voices, err := l.voices(from, to)
 	if err != nil {
 		return nil, err
@@ -146,6 +161,9 @@ func (l *Lab) Run(ctx context.Context, sc Scenario, tl *Timeline, o RunOptions) 
 	// report is about: no errors.
 	_ = prober.Settle(settle)
 	r.Load = load.Settle(settle, route.At)
+	if arrivals != nil {
+		r.Arrived = arrivals.Settle(settle, route.At)
+	}
 	if err := l.linger(ctx, o.Linger); err != nil {
 		return nil, err
 	}
@@ -161,6 +179,13 @@ func (l *Lab) Run(ctx context.Context, sc Scenario, tl *Timeline, o RunOptions) 
 	}
 	return r, errors.Join(voices[0].Close(), voices[1].Close())
 }
+
+// Sessions that arrive do so from youngFor before the failover on. That they talk
+// less than others keeps the computer from being busy with them.
+const (
+	youngFor      = 1500 * time.Millisecond
+	youngInterval = 100 * time.Millisecond
+)
 
 // Elect starts keepalived on both routers and waits until the first has the
 // WAN.
