@@ -110,6 +110,8 @@ define packages_openwrt_stage
 	install -Dm644 packaging/openwrt/files/etc/hotplug.d/keepalived/50-wanfail $(1)/etc/hotplug.d/keepalived/50-wanfail && \
 	install -Dm755 packaging/openwrt/files/etc/uci-defaults/90-wanfail $(1)/etc/uci-defaults/90-wanfail && \
 	install -Dm755 packaging/openwrt/files/lib/netifd/proto/wanfail.sh $(1)/lib/netifd/proto/wanfail.sh && \
+	install -Dm644 packaging/openwrt/files/lib/upgrade/keep.d/wanfail $(1)/lib/upgrade/keep.d/wanfail && \
+	install -Dm644 -t $(1)/usr/share/wanfail/hooks.d packaging/hooks.d/* && \
 	install -Dm600 packaging/openwrt/files/etc/config/wanfail $(1)/etc/config/wanfail
 endef
 

@@ -32,7 +32,10 @@ var openwrtFiles = []string{
 	"0755 /etc/init.d/wanfail",
 	"0755 /etc/uci-defaults/90-wanfail",
 	"0755 /lib/netifd/proto/wanfail.sh",
+	"0644 /lib/upgrade/keep.d/wanfail",
 	"0755 /usr/sbin/wanfail",
+	"0644 /usr/share/wanfail/hooks.d/dyndns",
+	"0644 /usr/share/wanfail/hooks.d/notify-mail",
 }
 
 // debFiles is all that the Debian package puts on a router.
@@ -242,6 +245,9 @@ func (p *pkg) wantFiles(t *testing.T, want ...string) {
 	slices.Sort(want)
 	if !slices.Equal(p.files, want) {
 		t.Errorf("files\n%s\nwant\n%s", strings.Join(p.files, "\n"), strings.Join(want, "\n"))
+	}
+	if !slices.Contains(p.dirs, "0755 /etc/wanfail/hooks.d") {
+		t.Errorf("no place for user scripts in %q", p.dirs)
 	}
 	for _, d := range p.dirs {
 		if !strings.HasPrefix(d, "0755 ") {

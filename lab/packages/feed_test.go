@@ -45,9 +45,13 @@ func feed(t *testing.T) func(args ...string) string {
 // The package that the feed builds holds what ours does.
 func TestFeedInstall(t *testing.T) {
 	dest := t.TempDir()
-	feed(t)("DESTDIR="+dest, "install-wanfail")
+	source, err := filepath.Abs(repo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed(t)("DESTDIR="+dest, "PKG_BUILD_DIR="+source, "install-wanfail")
 	var got []string
-	err := filepath.WalkDir(dest, func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(dest, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -57,6 +61,9 @@ func TestFeedInstall(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if info, err := os.Stat(filepath.Join(dest, "etc/wanfail/hooks.d")); err != nil || info.Mode() != fs.ModeDir|0o755 {
+		t.Errorf("no place for user scripts: %v", err)
 	}
 	slices.Sort(got)
 	want := slices.Clone(openwrtFiles)

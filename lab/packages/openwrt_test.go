@@ -88,7 +88,7 @@ func TestInitScript(t *testing.T) {
 	r.write(t, "etc/config/wanfail", uncommented(t, packaging("openwrt/files/etc/config/wanfail")), 0o600)
 	rc(t, "start_service").want(t, 0,
 		"procd_open_instance",
-		"procd_set_param [command] [/usr/sbin/wanfail] [keeper]",
+		"procd_set_param [command] [/usr/sbin/wanfail] [keeper] [--syslog]",
 		"procd_set_param [file] [/etc/config/wanfail] [/usr/sbin/wanfail]",
 		"procd_set_param [respawn] [3600] [1] [0]",
 		"procd_set_param [stderr] [1]",
@@ -106,6 +106,18 @@ func TestInitScript(t *testing.T) {
 	}
 	if got := read(t, packaging("openwrt/files/etc/init.d/wanfail")); !strings.HasPrefix(got, "#!/bin/sh /etc/rc.common\n") {
 		t.Error("init script is not run by rc.common")
+	}
+}
+
+// What a user puts into /etc/wanfail outlives a sysupgrade, which lists it so
+// (list_static_conffiles in /sbin/sysupgrade of OpenWrt 24.10).
+func TestKeptOverSysupgrade(t *testing.T) {
+	r := openwrt(t)
+	r.write(t, "etc/wanfail/hooks.d/mine", "#!/bin/sh\n", 0o755)
+	r.write(t, "etc/wanfail/dyndns", "", 0o600)
+	got := r.run(t, nil, "/bin/busybox", "sh", "-c", `busybox find $(sed -ne '/^[[:space:]]*$/d; /^#/d; p' /lib/upgrade/keep.d/* 2>/dev/null) \( -type f -o -type l \) | busybox sort`)
+	if want := "/etc/wanfail/dyndns\n/etc/wanfail/hooks.d/mine\n"; got.code != 0 || got.out != want {
+		t.Errorf("exit code %d, kept:\n%s", got.code, got.out)
 	}
 }
 
