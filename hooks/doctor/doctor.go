@@ -3,7 +3,10 @@
 // function of them.
 package doctor
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Severity is how bad a finding is.
 type Severity string
@@ -20,7 +23,9 @@ type Finding struct {
 	Severity Severity `json:"severity"`
 	Found    string   `json:"found"`
 	Why      string   `json:"why"`
-	Fix      string   `json:"fix"`
+	// Fix is a line for the shell, with words after a #, or starts with words and
+	// a colon where a person has to decide.
+	Fix string `json:"fix"`
 }
 
 // Schema is the version of Diagnosis' form.
@@ -43,6 +48,30 @@ func (d Diagnosis) Code() int {
 		code = 1
 	}
 	return code
+}
+
+// IDs are all that findings can have. That of a service ends in its name.
+func IDs() []string {
+	return []string{
+		"configuration", "keeper", "keepalived", "notify", "notify-master", "notify-backup", "notify-fault", "notify-stop",
+		"hook-missing", "hook-owner", "hook-writable", "several-hooks", "advert-version", "drill-left",
+		"enabled-*", "networkmanager", "networkd", "netifd", "ifupdown", "kernel", "parent", "mac-parent", "mac-global",
+		"rp-filter", "forwarding", "tcp-liberal", "conntrackd", "conntrackd-filter", "firewall", "firewall-wan",
+		"sync-hook", "dnsmasq-force", "clock", "boot-id",
+		"peer-version", "peer-role", "peer-wan", "peer-macaddr", "peer-clientid", "peer-vendorclass", "peer-userclass", "peer-hostname",
+		"peer-vrrp", "peer-virtual-router-id", "peer-vrrp-version", "peer-advert-int", "peer-virtual-ipaddress", "peer-priority",
+		"probe", "probe-silent", "probe-unusable", "probe-servers",
+	}
+}
+
+// Known returns which of IDs an ID is, empty if none.
+func Known(id string) string {
+	for _, known := range IDs() {
+		if prefix, any := strings.CutSuffix(known, "*"); id == known || any && strings.HasPrefix(id, prefix) {
+			return known
+		}
+	}
+	return ""
 }
 
 // rule is one function that finds.

@@ -1,12 +1,10 @@
 package doctor
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
-	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -56,108 +54,6 @@ func (b *block) or(keyword, missing string) string {
 	return missing
 }
 
-// maxDepth bounds blocks in blocks, and maxFiles what files that include each
-// other cost.
-const (
-	maxDepth = 16
-	maxFiles = 256
-)
-
-// parseKeepalived reads a configuration with what it includes. It is lenient:
-// keepalived itself judges the syntax (keepalived -t), here only what can be
-// understood matters.
-func (s *System) parseKeepalived(file string) (*block, error) {
-	root := &block{file: file}
-	files := maxFiles
-	return root, s.parseInto(&[]*block{root}, file, &files)
-}
-
-// parseInto adds the lines of a file to the innermost of the open blocks.
-func (s *System) parseInto(open *[]*block, file string, files *int) error {
-	if *files--; *files < 0 {
-		return fmt.Errorf("%s: more than %d files are included", file, maxFiles)
-	}
-	text, err := s.read(file)
-	if err != nil {
-		return err
-	}
-	scan := bufio.NewScanner(bytes.NewReader(text))
-	for line := 1; scan.Scan(); line++ {
-		var words []string
-		flush := func() {
-			if len(words) > 0 {
-				last := (*open)[len(*open)-1]
-				last.inner = append(last.inner, &block{words: words, file: file, line: line})
-				words = nil
-			}
-		}
-		for _, w := range splitKeepalived(scan.Text()) {
-			switch w {
-			case "{":
-				last := (*open)[len(*open)-1]
-				if len(words) > 0 || len(last.inner) == 0 { // else the name stands on the line before
-					last.inner = append(last.inner, &block{words: words, file: file, line: line})
-				}
-				words = nil
-				if len(*open) < maxDepth {
-					*open = append(*open, last.inner[len(last.inner)-1])
-				}
-			case "}":
-				flush()
-				if len(*open) > 1 {
-					*open = (*open)[:len(*open)-1]
-				}
-			default:
-				words = append(words, w)
-			}
-		}
-		if len(words) == 2 && strings.HasPrefix(words[0], "include") {
-			for _, f := range s.glob(filepath.Join(filepath.Dir(file), words[1]), words[1]) {
-				if err := s.parseInto(open, f, files); err != nil {
-					return err
-				}
-			}
-			continue
-		}
-		flush()
-	}
-	return scan.Err()
-}
-
-// splitKeepalived splits a line into words, braces and quoted strings.
-func splitKeepalived(line string) (words []string) {
-	var word strings.Builder
-	quoted, some := false, false
-	end := func() {
-		if some {
-			words = append(words, word.String())
-		}
-		word.Reset()
-		some = false
-	}
-	for _, r := range line {
-		switch {
-		case r == '"':
-			quoted, some = !quoted, true
-		case quoted:
-			word.WriteRune(r)
-		case r == '#' || r == '!' && !some:
-			end()
-			return words
-		case r == ' ' || r == '\t' || r == '\r':
-			end()
-		case r == '{' || r == '}':
-			end()
-			words = append(words, string(r))
-		default:
-			word.WriteRune(r)
-			some = true
-		}
-	}
-	end()
-	return words
-}
-
 // Hook is a script that keepalived starts on a change.
 type Hook struct {
 	Event string // notify, notify_master, ..., vrrp_notify_fifo_script
@@ -165,16 +61,16 @@ type Hook struct {
 	Where string // file:line
 	// Ours tells that it reaches wanfail.
 	Ours bool
-	// Parts are the components of Path, / first, as they are on disk; the last
-	// one that is not there ends the list.
+	// Parts are the components of Path, / first, without the symbolic links in it;
+	// none if it is not there.
 	Parts []Part
 }
 
 // Part is one component of a path.
 type Part struct {
-	Path string
-	UID  uint32
-	Mode uint32 // permission bits
+	Path     string
+	UID, GID uint32
+	Mode     uint32 // permission bits
 }
 
 // Instance is a vrrp_instance or, with Group, a vrrp_sync_group.
@@ -195,6 +91,9 @@ type Instance struct {
 	Weighted  bool     `json:"-"` // a group that leaves its members their own weights
 	Where     string   `json:"-"`
 	Hooks     []*Hook  `json:"-"`
+
+	opening string // a pattern for sed(1), of the line that opens the block
+	file    string // that has this line, once; "": it is not that easy
 }
 
 // Keepalived is what matters here of its configuration.
@@ -216,9 +115,17 @@ type TrackFile struct {
 
 var hookWords = []string{"notify", "notify_master", "notify_backup", "notify_fault", "notify_stop"}
 
-// Keepalived reads the configuration that is in force.
+// Keepalived reads the configuration that is in force: that of the keepalived
+// that runs, else the one where the platform has it.
 func (s *System) Keepalived() (k *Keepalived, err error) {
-	for _, file := range []string{"/etc/keepalived/keepalived.conf", "/tmp/keepalived.conf"} { // the second is made of UCI's
+	files := []string{"/etc/keepalived/keepalived.conf", "/tmp/keepalived.conf"}
+	if s.exists("/etc/openwrt_release") { // its init script makes the second of UCI's
+		slices.Reverse(files)
+	}
+	if file := argument(s.keepalivedArgs(), "-f", "--use-file"); file != "" {
+		files = []string{file}
+	}
+	for _, file := range files {
 		k, err = s.KeepalivedFile(file)
 		if !errors.Is(err, fs.ErrNotExist) {
 			break
@@ -227,9 +134,41 @@ func (s *System) Keepalived() (k *Keepalived, err error) {
 	return k, err
 }
 
+// keepalivedArgs is the command line of the keepalived that runs here, not in a
+// container.
+func (s *System) keepalivedArgs() []string {
+	here := s.link("/proc/self/ns/pid")
+	for _, comm := range s.glob("/proc/[0-9]*/comm") {
+		proc := strings.TrimSuffix(comm, "/comm")
+		if strings.HasPrefix(s.text(comm), "keepalived") && s.link(proc+"/ns/pid") == here {
+			return strings.Split(s.text(proc+"/cmdline"), "\x00")
+		}
+	}
+	return nil
+}
+
+// argument is the value of an option as getopt_long(3) takes it.
+func argument(args []string, short, long string) string {
+	for i, a := range args {
+		switch {
+		case (a == short || a == long) && i+1 < len(args):
+			return args[i+1]
+		case strings.HasPrefix(a, long+"="):
+			return a[len(long)+1:]
+		case strings.HasPrefix(a, short) && len(a) > len(short):
+			return a[len(short):]
+		}
+	}
+	return ""
+}
+
 // KeepalivedFile reads the configuration that begins in file.
 func (s *System) KeepalivedFile(file string) (*Keepalived, error) {
-	root, err := s.parseKeepalived(file)
+	id := argument(s.keepalivedArgs(), "-i", "--config-id")
+	if id == "" {
+		id, _, _ = strings.Cut(s.text("/proc/sys/kernel/hostname"), ".")
+	}
+	root, err := s.parseKeepalived(file, id)
 	if err != nil {
 		return nil, err
 	}
@@ -275,6 +214,9 @@ func (s *System) instance(b *block, version int) *Instance {
 			i.VIPs = append(i.VIPs, a.word(0))
 		}
 	}
+	if _, native := b.value("native_ipv6"); native || len(i.VIPs) > 0 && strings.Contains(i.VIPs[0], ":") {
+		i.Version = 3 // there is no other one of IPv6
+	}
 	for _, t := range b.all("track_file") {
 		for _, f := range t.inner {
 			i.Files = append(i.Files, f.word(0))
@@ -293,6 +235,11 @@ func (s *System) instance(b *block, version int) *Instance {
 	i.Weighted = len(b.all("sync_group_tracking_weight", "global_tracking")) > 0
 	for _, h := range b.all(hookWords...) {
 		i.Hooks = append(i.Hooks, s.hook(h))
+	}
+	for _, line := range s.lines(b.file) {
+		if strings.Join(splitKeepalived(uncomment(line)), " ") == i.Title()+" {" {
+			i.opening, i.file = `^\s*`+regexp.QuoteMeta(uncomment(line)), b.file
+		}
 	}
 	return i
 }

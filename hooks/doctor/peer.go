@@ -96,7 +96,7 @@ func compareVRRP(mine, peer []*Instance) (all []Finding) {
 		vips := func(i *Instance) string { return strings.Join(slices.Sorted(slices.Values(i.VIPs)), " ") }
 		for _, c := range [...]struct{ what, mine, peer string }{
 			{"virtual_router_id", m.RouterID, p.RouterID},
-			{"version", fmt.Sprint(m.Version), fmt.Sprint(p.Version)},
+			{"vrrp_version", fmt.Sprint(m.Version), fmt.Sprint(p.Version)},
 			{"advert_int", fmt.Sprint(m.Advert), fmt.Sprint(p.Advert)},
 			{"virtual_ipaddress", vips(m), vips(p)},
 		} {

@@ -21,7 +21,7 @@ func configuration(f *Facts) []Finding {
 	if f.ConfigErr == nil {
 		return nil
 	}
-	return one("configuration", Error, f.ConfigErr.Error(), "no keeper starts with it", "correct the file at the line that is named")
+	return one("configuration", Error, f.ConfigErr.Error(), "no keeper starts with it", "by hand: correct the file at the line that is named; then "+f.restart("wanfail"))
 }
 
 func keeperRuns(f *Facts) []Finding {
@@ -30,19 +30,19 @@ func keeperRuns(f *Facts) []Finding {
 	}
 	return one("keeper", Error, "keeper: "+f.Keeper.Error(),
 		"the first hook has to start one, and nobody renews the lease until then",
-		"start and enable the service: systemctl enable --now wanfail, or service wanfail enable; service wanfail start")
+		f.enable("wanfail"))
 }
 
 func keepalivedThere(f *Facts) []Finding {
 	switch {
 	case f.Keepalived != nil && f.KeepalivedErr == nil && len(f.Keepalived.Instances) == 0:
-		return one("keepalived", Error, f.Keepalived.File+" has no vrrp_instance", "nobody decides who is primary", "begin with packaging/keepalived/keepalived.conf")
+		return one("keepalived", Error, f.Keepalived.File+" has no vrrp_instance", "nobody decides who is primary", f.beginKeepalived())
 	case f.KeepalivedErr == nil:
 		return nil
 	case errors.Is(f.KeepalivedErr, fs.ErrNotExist):
-		return one("keepalived", Error, "there is no keepalived.conf", "nobody decides who is primary", "install keepalived, and begin with packaging/keepalived/keepalived.conf")
+		return one("keepalived", Error, "there is no keepalived.conf", "nobody decides who is primary", f.install("keepalived")+f.beginKeepalived())
 	}
-	return one("keepalived", Error, "keepalived.conf: "+f.KeepalivedErr.Error(), "its hooks could not be looked at", "run doctor as root; check the file with: keepalived -t")
+	return one("keepalived", Error, "keepalived.conf: "+f.KeepalivedErr.Error(), "its hooks could not be looked at", "by hand: run doctor as root; keepalived -t says what it thinks of the file")
 }
 
 // ours are the hooks of i that reach wanfail, by event.
@@ -80,8 +80,11 @@ func missingHooks(f *Facts) (all []Finding) {
 	}
 	any := slices.ContainsFunc(f.Keepalived.Instances, func(i *Instance) bool { return len(ours(i)) > 0 })
 	if !any && len(f.Keepalived.Instances) > 0 {
-		return one("notify", Error, "nothing in "+f.Keepalived.File+" calls wanfail", "nobody tells wanfail who is master",
-			`add to the vrrp_instance: notify_master "/usr/sbin/wanfail primary", and notify_backup, notify_fault and notify_stop "/usr/sbin/wanfail backup"`)
+		var lines []string
+		for _, event := range hookWords[1:] {
+			lines = append(lines, notifyLine(event))
+		}
+		return one("notify", Error, "nothing in "+f.Keepalived.File+" calls wanfail", "nobody tells wanfail who is master", f.addLines(f.Keepalived.Instances[0], lines...))
 	}
 	for _, i := range f.Keepalived.Instances {
 		have := ours(i)
@@ -93,12 +96,8 @@ func missingHooks(f *Facts) (all []Finding) {
 			if there || i.Group && event == "notify_stop" && f.stops() {
 				continue
 			}
-			role := "backup"
-			if event == "notify_master" {
-				role = "primary"
-			}
 			all = append(all, one(strings.ReplaceAll(event, "_", "-"), Error, fmt.Sprintf("%s has no %s (%s)", i.Title(), event, i.Where),
-				without[event], fmt.Sprintf(`add: %s "/usr/sbin/wanfail %s"`, event, role))...)
+				without[event], f.addLines(i, notifyLine(event)))...)
 		}
 	}
 	return all
@@ -138,7 +137,7 @@ func refusedHooks(f *Facts) (all []Finding) {
 			continue
 		}
 		seen[h.Path] = true
-		if bad := refused(h); bad.Found != "" {
+		if bad := refused(h, f.reloadKeepalived()); bad.Found != "" {
 			bad.Why = "keepalived runs the hook as root, and whoever may write there becomes root"
 			if f.Keepalived.Security {
 				bad.Severity, bad.Why = Error, "enable_script_security disables the hook, with no more than a line in the log"
@@ -152,21 +151,25 @@ func refusedHooks(f *Facts) (all []Finding) {
 	return all
 }
 
-func refused(h *Hook) Finding {
-	depth := strings.Count(strings.TrimSuffix(h.Path, "/"), "/") + 1
-	if len(h.Parts) < depth || depth == 1 {
-		return Finding{ID: "hook-missing", Found: fmt.Sprintf("%s of %s does not exist (%s)", h.Path, h.Event, h.Where), Fix: "install wanfail there, or correct the path"}
+func refused(h *Hook, reload string) Finding {
+	if len(h.Parts) == 0 {
+		file, _, _ := strings.Cut(h.Where, ":")
+		fix := fmt.Sprintf("sed -i 's|%s|%s|' %s; %s", h.Path, program, file, reload)
+		if h.Path == program {
+			fix = "by hand: install wanfail"
+		}
+		return Finding{ID: "hook-missing", Found: fmt.Sprintf("%s of %s does not exist (%s)", h.Path, h.Event, h.Where), Fix: fix}
 	}
 	for _, p := range h.Parts {
 		switch {
 		case p.UID != 0:
-			return Finding{ID: "hook-owner", Severity: Warning, Found: fmt.Sprintf("%s, on the way to hook %s, belongs to uid %d", p.Path, h.Path, p.UID), Fix: "chown root " + p.Path}
+			return Finding{ID: "hook-owner", Severity: Warning, Found: fmt.Sprintf("%s, on the way to hook %s, belongs to uid %d", p.Path, h.Path, p.UID), Fix: "chown root " + p.Path + "; " + reload}
 		case p.Mode&0o022 != 0:
-			return Finding{ID: "hook-writable", Severity: Warning, Found: fmt.Sprintf("%s, on the way to hook %s, may be written by others (mode %04o)", p.Path, h.Path, p.Mode), Fix: "chmod go-w " + p.Path}
+			return Finding{ID: "hook-writable", Severity: Warning, Found: fmt.Sprintf("%s, on the way to hook %s, may be written by others (mode %04o)", p.Path, h.Path, p.Mode), Fix: "chmod go-w " + p.Path + "; " + reload}
 		}
 	}
 	if last := h.Parts[len(h.Parts)-1]; last.Mode&0o111 == 0 {
-		return Finding{ID: "hook-missing", Found: last.Path + " is not executable", Fix: "chmod 755 " + last.Path}
+		return Finding{ID: "hook-missing", Found: last.Path + " is not executable", Fix: "chmod 755 " + last.Path + "; " + reload}
 	}
 	return Finding{}
 }
@@ -182,10 +185,11 @@ func severalHooks(f *Facts) (all []Finding) {
 		switch {
 		case fifo != nil && len(have) > 0:
 			all = append(all, one("several-hooks", Warning, fmt.Sprintf("%s has hooks beside the FIFO of %s", i.Title(), fifo.Where),
-				"each change is told twice, on two channels that are not ordered among each other; the later word wins", "keep one of them: the FIFO")...)
+				"each change is told twice, on two channels that are not ordered among each other; the later word wins",
+				f.removeHooks(have, `notify(_[a-z]+)?`))...)
 		case generic && len(have) > 1:
 			all = append(all, one("several-hooks", Warning, fmt.Sprintf("%s has notify and notify_*, both for wanfail (%s)", i.Title(), i.Where),
-				"each change starts two processes that say the same", "keep the four notify_* or the one notify")...)
+				"each change starts two processes that say the same", f.removeHooks(have, "notify"))...)
 		}
 	}
 	return all
@@ -198,7 +202,7 @@ func fastAdverts(f *Facts) (all []Finding) {
 	for _, i := range f.Keepalived.Instances {
 		if !i.Group && i.Version != 3 && i.Advert != math.Trunc(i.Advert) {
 			all = append(all, one("advert-version", Error, fmt.Sprintf("%s has advert_int %g in VRRP version %d (%s)", i.Title(), i.Advert, i.Version, i.Where),
-				"version 2 counts in whole seconds: keepalived rounds, and detection takes 3 s instead of a third of one", "add `version 3` to the instance, on both routers")...)
+				"version 2 counts in whole seconds: keepalived rounds, and detection takes 3 s instead of a third of one", f.addLines(i, "version 3")+" # on both routers")...)
 		}
 	}
 	return all
@@ -219,11 +223,10 @@ func drillLeft(f *Facts) (all []Finding) {
 	return all
 }
 
-func syncHook(f *Facts) []Finding {
-	if len(f.SyncHooks) == 0 {
-		return nil
+func syncHook(f *Facts) (all []Finding) {
+	for _, t := range f.SyncHooks {
+		all = append(all, one("sync-hook", Warning, "another script drives a service of wanfail's on each VRRP change: "+t.Found,
+			"it starts and stops at the same time as wanfail, in another order, and on a backup it wins for a second or two", t.Fix)...)
 	}
-	return one("sync-hook", Warning, "other scripts drive wanfail's services on each VRRP change: "+strings.Join(f.SyncHooks, ", "),
-		"they start and stop at the same time as wanfail, in another order, and on a backup they win for a second or two",
-		"remove the script, or take the service out of wanfail's list: uci add_list wanfail.globals.service=...")
+	return all
 }

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,45 +13,51 @@ import (
 
 func enabledServices(f *Facts) (all []Finding) {
 	for _, name := range f.Enabled {
-		fix := "systemctl disable " + name
-		if f.OpenWrt {
-			fix = "service " + name + " disable"
-		}
 		all = append(all, one("enabled-"+name, Warning, name+" is started at boot",
-			"a backup that boots offers DHCP, DNS or UPnP to the LAN until wanfail stops it", fix)...)
+			"a backup that boots offers DHCP, DNS or UPnP to the LAN until wanfail stops it", f.disable(name))...)
 	}
 	return all
 }
 
-func networkManager(f *Facts) (all []Finding) {
-	for _, device := range slices.Sorted(maps.Keys(f.Claims)) {
-		all = append(all, one("networkmanager", Error, fmt.Sprintf("NetworkManager manages %s (%s)", device, f.Claims[device]),
-			"it configures the interface on its own, with a DHCP client and IPv6 of its own",
-			fmt.Sprintf("/etc/NetworkManager/conf.d/wanfail.conf: [keyfile] unmanaged-devices=interface-name:%s; then nmcli general reload", device))...)
+func networkManager(f *Facts) []Finding {
+	if len(f.Claims) == 0 {
+		return nil
 	}
-	return all
+	wans, ports := f.names()
+	var found []string
+	for _, device := range slices.Sorted(maps.Keys(f.Claims)) {
+		found = append(found, device+" ("+f.Claims[device]+")")
+	}
+	return one("networkmanager", Error, "NetworkManager manages "+strings.Join(found, ", "),
+		"it configures interfaces on its own, with a DHCP client and IPv6 of its own",
+		fmt.Sprintf(`printf '[keyfile]\nunmanaged-devices+=interface-name:%s\n' >/etc/NetworkManager/conf.d/99-wanfail.conf; nmcli general reload`,
+			strings.Join(slices.Concat(ports, wans), ";interface-name:")))
 }
 
 func networkd(f *Facts) (all []Finding) {
-	for _, wan := range slices.Sorted(maps.Keys(f.Networkd)) {
-		all = append(all, one("networkd", Error, fmt.Sprintf("%s makes systemd-networkd manage %s", f.Networkd[wan], wan),
-			"it removes addresses and routes that are not its own, and speaks IPv6 there",
-			fmt.Sprintf("/etc/systemd/network/10-wanfail.network: [Match] Name=%s, [Link] Unmanaged=yes; then networkctl reload", wan))...)
+	wans, _ := f.names()
+	for _, name := range slices.Sorted(maps.Keys(f.Networkd)) {
+		text, why := `[Match]\nName=%s\n\n[Link]\nUnmanaged=yes\n`, "it removes addresses and routes that are not its own, and speaks IPv6 there"
+		if !slices.Contains(wans, name) {
+			text = `[Match]\nName=%s\n\n[Link]\nActivationPolicy=always-up\nRequiredForOnline=no\n\n[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n`
+			why = "the port speaks with an address of its own, and the ISP sees two customers"
+		}
+		all = append(all, one("networkd", Error, fmt.Sprintf("%s makes systemd-networkd configure %s", f.Networkd[name], name), why,
+			fmt.Sprintf(`printf '`+text+`' >/etc/systemd/network/00-wanfail-%[1]s.network; networkctl reload`, name))...)
 	}
 	return all
 }
 
 func netifd(f *Facts) (all []Finding) {
-	for _, text := range f.Netifd {
-		all = append(all, one("netifd", Error, text+" (/etc/config/network)", "netifd runs a DHCP client of its own there, or takes the interface away",
-			"the WAN: proto 'wanfail' and no device; its parent: an interface of its own with proto 'none'")...)
+	for _, t := range f.Netifd {
+		all = append(all, one("netifd", Error, t.Found+" (/etc/config/network)", "netifd runs a DHCP client of its own there, or takes the interface away", t.Fix)...)
 	}
 	return all
 }
 
 func ifupdown(f *Facts) (all []Finding) {
-	for _, text := range f.Ifupdown {
-		all = append(all, one("ifupdown", Error, "ifupdown configures "+text, "it raises the interface on a backup, too", "remove the stanza, or make it: inet manual")...)
+	for _, t := range f.Ifupdown {
+		all = append(all, one("ifupdown", Error, "ifupdown configures "+t.Found, "it raises the interface on a backup, too", t.Fix)...)
 	}
 	return all
 }
@@ -58,7 +65,7 @@ func ifupdown(f *Facts) (all []Finding) {
 func parents(f *Facts) (all []Finding) {
 	for _, w := range f.Config.WANs {
 		if err := f.ParentErr[w.Name]; err != nil {
-			all = append(all, one("kernel", Error, w.Name+": "+err.Error(), "the links could not be looked at", "run doctor as root")...)
+			all = append(all, one("kernel", Error, w.Name+": "+err.Error(), "the links could not be looked at", "by hand: run doctor as root")...)
 			continue
 		}
 		for _, text := range f.Parents[w.Name].Warnings {
@@ -66,9 +73,17 @@ func parents(f *Facts) (all []Finding) {
 			if !f.Parents[w.Name].ParentExists {
 				severity = Error
 			}
-			found, fix, ok := strings.Cut(text, "; ")
-			if !ok {
-				fix = "see docs/debian.md or docs/openwrt.md, the WAN port"
+			found, hint, _ := strings.Cut(text, "; ")
+			fix := "by hand: " + hint
+			switch {
+			case strings.Contains(found, " speaks IPv6 "):
+				fix = sysctl("net.ipv6.conf."+strings.ReplaceAll(w.Parent, ".", "/")+".disable_ipv6", "1")
+			case strings.Contains(found, " has the address "):
+				fix = "ip address flush dev " + w.Parent + " # and take it out of whatever sets it"
+			case strings.Contains(found, " is down"):
+				fix = "ip link set dev " + w.Parent + " up"
+			case hint == "":
+				fix = "by hand: option parent of " + w.Name + " is the port with the cable to the ISP"
 			}
 			all = append(all, one("parent", severity, w.Name+": "+found, "the WAN stands or falls with its port, and the ISP should see one MAC address", fix)...)
 		}
@@ -82,14 +97,24 @@ func macAddress(f *Facts) (all []Finding) {
 		case w.MAC.String() == f.Parents[w.Name].ParentMAC:
 			all = append(all, one("mac-parent", Error, fmt.Sprintf("macaddr %s of %s is that of its parent %s", w.MAC, w.Name, w.Parent),
 				"a macvlan cannot have it here, and the backup's port speaks with the shared address",
-				"choose another macaddr on both routers, or give the port another one: ip link set "+w.Parent+" address ...")...)
+				f.setMAC(w.Name, w.MAC.String(), local(w.MAC)))...)
 		case w.MAC[0]&2 == 0:
 			all = append(all, one("mac-global", Warning, fmt.Sprintf("macaddr %s of %s is not locally administered", w.MAC, w.Name),
 				"it belongs to some card; if that one is on the same wire, both fail",
-				"if the ISP does not insist on it, take one whose first byte is 02, 06, 0a or 0e")...)
+				f.setMAC(w.Name, w.MAC.String(), local(w.MAC))+", if the ISP does not insist on it")...)
 		}
 	}
 	return all
+}
+
+// local is a locally administered address made of another one.
+func local(mac net.HardwareAddr) string {
+	mac = slices.Clone(mac)
+	if mac[0]&2 != 0 {
+		mac[0] ^= 4
+	}
+	mac[0] = mac[0]&^1 | 2
+	return mac.String()
 }
 
 func reversePath(f *Facts) (all []Finding) {
@@ -101,7 +126,7 @@ func reversePath(f *Facts) (all []Finding) {
 		if max(own, f.Sysctl["net/ipv4/conf/all/rp_filter"]) == "1" { // the kernel takes the larger one; 2 is loose
 			all = append(all, one("rp-filter", Warning, "strict reverse path filter (rp_filter=1) on "+w.Name,
 				"during a switch, and with several WANs, answers arrive where no route to their sender points yet, and are dropped",
-				"net.ipv4.conf.all.rp_filter = 2 in /etc/sysctl.d/50-router.conf; then sysctl --system")...)
+				sysctl("net.ipv4.conf.all.rp_filter", "2"))...)
 		}
 	}
 	return all
@@ -112,42 +137,62 @@ func forwarding(f *Facts) []Finding {
 		return nil
 	}
 	return one("forwarding", Error, "net.ipv4.ip_forward is 0", "a primary reaches the internet and the LAN behind it does not",
-		"net.ipv4.ip_forward = 1 in /etc/sysctl.d/50-router.conf; then sysctl --system")
+		sysctl("net.ipv4.ip_forward", "1"))
 }
 
+// liberalTCP is about window tracking only: without it conntrackd marks each
+// session that it commits as liberal.
 func liberalTCP(f *Facts) []Finding {
-	if f.Sysctl["net/netfilter/nf_conntrack_tcp_be_liberal"] != "0" || !f.Conntrackd || f.Config.Conntrackd == config.Off {
+	if f.Sysctl["net/netfilter/nf_conntrack_tcp_be_liberal"] != "0" || !f.Conntrackd.Windows || f.Config.Conntrackd == config.Off {
 		return nil
 	}
-	return one("tcp-liberal", Warning, "net.netfilter.nf_conntrack_tcp_be_liberal is 0",
-		"the windows of replicated sessions lag behind: after a failover busy ones have packets that count as invalid",
-		"net.netfilter.nf_conntrack_tcp_be_liberal = 1 in /etc/sysctl.d/50-router.conf; then sysctl --system")
+	fix := sysctl("net.netfilter.nf_conntrack_tcp_be_liberal", "1")
+	if !f.OpenWrt { // which loads the module before it reads the settings
+		fix = "echo nf_conntrack >/etc/modules-load.d/wanfail.conf; " + fix
+	}
+	return one("tcp-liberal", Warning, "conntrackd has TCPWindowTracking, and net.netfilter.nf_conntrack_tcp_be_liberal is 0",
+		"the windows of replicated sessions lag behind: after a failover busy ones have packets that count as invalid", fix)
 }
 
 func conntrackdThere(f *Facts) []Finding {
-	if f.Conntrackd || f.Config.Conntrackd == config.Off {
+	c := &f.Conntrackd
+	if c.Running && c.Configured || f.Config.Conntrackd == config.Off {
 		return nil
 	}
 	s := Warning
 	if f.Config.Conntrackd == config.On {
 		s = Error
 	}
-	return one("conntrackd", s, "conntrackd is not installed, or not configured (/etc/conntrackd/conntrackd.conf)",
+	found, fix := "conntrackd is not running", f.enable("conntrackd")
+	if !c.Configured {
+		found = "conntrackd does not replicate: /etc/conntrackd/conntrackd.conf has no Sync section"
+		fix = "cp " + examples + "conntrackd/conntrackd-lan.conf /etc/conntrackd/conntrackd.conf; editor /etc/conntrackd/conntrackd.conf; " + f.enable("conntrackd") + "; " + f.restart("conntrackd")
+		if f.OpenWrt {
+			fix = "by hand: docs/openwrt.md, step 9"
+		}
+	}
+	if !c.Installed {
+		found, fix = "conntrackd is not installed", f.install("conntrackd")+fix
+	}
+	return one("conntrackd", s, found,
 		"sessions are not replicated: those in which the other side speaks first are reset by a failover",
-		"install it and begin with packaging/conntrackd/conntrackd-lan.conf; or say that you do not want it: option conntrackd '0'")
+		fix+" # or, if you do not want it, option conntrackd '0' in "+f.ConfigPath)
 }
 
 // conntrackdFilter wants the routers' own addresses left out of the replication.
 func conntrackdFilter(f *Facts) []Finding {
-	if !f.Conntrackd || f.Keepalived == nil || f.Config.Conntrackd == config.Off {
+	if !f.Conntrackd.Configured || f.Keepalived == nil || f.Config.Conntrackd == config.Off {
 		return nil
 	}
 	var lacking []string
 	need := func(a netip.Addr) {
-		covered := slices.ContainsFunc(f.ConntrackdIgnore, func(p netip.Prefix) bool { return p.Contains(a) })
+		covered := slices.ContainsFunc(f.Conntrackd.Ignore, func(p netip.Prefix) bool { return p.Contains(a) })
 		if a.Is4() && !covered && !slices.Contains(lacking, a.String()) {
 			lacking = append(lacking, a.String())
 		}
+	}
+	for _, a := range f.Conntrackd.Own {
+		need(a)
 	}
 	for _, i := range f.Keepalived.Instances {
 		for _, v := range i.VIPs {
@@ -165,23 +210,49 @@ func conntrackdFilter(f *Facts) []Finding {
 	}
 	return one("conntrackd-filter", Warning, "conntrackd.conf does not ignore the routers' own "+strings.Join(lacking, ", "),
 		"sessions of the routers themselves, VRRP and conntrackd's own among them, are replicated and overwrite the peer's",
-		"add them to Address Ignore in conntrackd.conf, those of the other router too")
+		f.ignore(lacking)+" # those of the other router, too")
+}
+
+// ignore adds addresses to what conntrackd does not replicate.
+func (f *Facts) ignore(addresses []string) string {
+	at, before, after := "Address Ignore", "", ""
+	if !f.Conntrackd.Ignores {
+		at, before, after = "Filter", "Address Ignore {", "}"
+	}
+	if !f.Conntrackd.Filter {
+		at, before, after = "General", "Filter From Userspace { Address Ignore {", "} }"
+	}
+	list := "IPv4_address " + strings.Join(addresses, `\nIPv4_address `)
+	if before != "" {
+		list = before + `\n` + list + `\n` + after
+	}
+	return fmt.Sprintf(`sed -i -E '/^[[:space:]]*%s[^#]*\{/a %s' /etc/conntrackd/conntrackd.conf; %s`, at, list, f.restart("conntrackd"))
 }
 
 func firewall(f *Facts) (all []Finding) {
-	if f.Firewall == "" {
-		return one("firewall", Error, "no firewall is loaded", "nothing masquerades the LAN and nothing guards it once the WAN is up", "begin with packaging/nftables/nftables.conf")
+	w := &f.Firewall
+	if w.From == "" {
+		fix := "cp " + examples + "nftables/nftables.conf /etc/nftables.conf; editor /etc/nftables.conf; systemctl enable nftables; systemctl restart nftables"
+		if f.OpenWrt {
+			fix = "by hand: a zone for the WAN in /etc/config/firewall: docs/openwrt.md, step 5"
+		}
+		return one("firewall", Error, "no firewall is loaded", "nothing masquerades the LAN and nothing guards it once the WAN is up", fix)
 	}
-	for _, w := range f.Config.WANs {
-		if f.FirewallNames[w.Name] {
+	for _, wan := range f.Config.WANs {
+		if w.Names[wan.Name] {
 			continue
 		}
-		fix := fmt.Sprintf("name it in the rules: oifname %q masquerade, iifname %q ...; see packaging/nftables/nftables.conf", w.Name, w.Name)
-		if f.OpenWrt {
-			fix = "add the network to the zone: uci add_list firewall.@zone[1].network=" + w.Name
+		severity, why := Error, "the LAN is not masqueraded there, or its packets are dropped"
+		fix := fmt.Sprintf(`by hand: name it in /etc/nftables.conf, as oifname "%s" masquerade and iifname "%[1]s" jump ...; then systemctl reload nftables # not oif and iif: they forget a WAN that is made anew`, wan.Name)
+		switch {
+		case w.Zone >= 0:
+			fix = fmt.Sprintf("uci add_list firewall.@zone[%d].device=%s; uci commit firewall; service firewall reload", w.Zone, wan.Name)
+		case f.OpenWrt:
+			fix = "by hand: no zone masquerades; add one: docs/openwrt.md, step 5"
+		case w.NAT:
+			severity, why = Warning, "what is masqueraded is told by something else: it may be more, or less, than what leaves there"
 		}
-		all = append(all, one("firewall-wan", Error, fmt.Sprintf("no rule of %s is about %s", f.Firewall, w.Name),
-			"the LAN is not masqueraded there, or its packets are dropped", fix)...)
+		all = append(all, one("firewall-wan", severity, fmt.Sprintf("no rule of %s names %s", w.From, wan.Name), why, fix)...)
 	}
 	return all
 }
@@ -197,11 +268,15 @@ func dnsmasqForce(f *Facts) (all []Finding) {
 
 func clock(f *Facts) (all []Finding) {
 	if f.Now.Year() < 2026 { // no release of wanfail is older
+		fix := "timedatectl set-ntp true"
+		if f.OpenWrt {
+			fix = "service sysntpd restart"
+		}
 		all = append(all, one("clock", Warning, "the clock says "+f.Now.Format("2006-01-02 15:04"),
-			"wanfail does not depend on it, but whoever compares the logs of two routers does", "set it: NTP through backup_gateway works on a backup, too")...)
+			"wanfail does not depend on it, but whoever compares the logs of two routers does", fix+" # a backup reaches a server through its backup_gateway")...)
 	}
 	if f.Boot != nil {
-		all = append(all, one("boot-id", Error, f.Boot.Error(), "neither the recorded role nor a lease can be told from one of an earlier boot", "mount /proc")...)
+		all = append(all, one("boot-id", Error, f.Boot.Error(), "neither the recorded role nor a lease can be told from one of an earlier boot", "by hand: mount /proc, with nothing over its files")...)
 	}
 	return all
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -66,39 +67,83 @@ func (s *System) mentions(name, word string) bool {
 	return err == nil && bytes.HasPrefix(b, []byte("#!")) && bytes.Contains(b, []byte(word))
 }
 
-// glob expands a pattern; where it is absolute, below Root.
-func (s *System) glob(relative, pattern string) (names []string) {
-	if !path.IsAbs(pattern) {
-		pattern = relative
-	}
-	found, _ := filepath.Glob(s.path(pattern))
-	for _, f := range found {
-		rel, err := filepath.Rel(s.Root, f)
-		if err == nil {
-			names = append(names, "/"+filepath.ToSlash(rel))
+// maxGlob bounds the names that a pattern is compared with: it may be anybody's.
+const maxGlob = 4096
+
+// glob expands an absolute pattern below Root, with at most maxFiles results.
+func (s *System) glob(pattern string) []string {
+	if at, end := strings.IndexByte(pattern, '{'), strings.IndexByte(pattern, '}'); at >= 0 && end > at && strings.Count(pattern, "{") <= 2 {
+		var all []string
+		for _, choice := range strings.SplitN(pattern[at+1:end], ",", 8) {
+			all = append(all, s.glob(pattern[:at]+choice+pattern[end+1:])...)
 		}
+		return all[:min(len(all), maxFiles)]
+	}
+	names, budget := []string{"/"}, maxGlob
+	for _, part := range strings.Split(strings.Trim(path.Clean(pattern), "/"), "/") {
+		var next []string
+		for _, dir := range names {
+			if !strings.ContainsAny(part, `*?[\`) {
+				if at := path.Join(dir, part); s.exists(at) {
+					next = append(next, at)
+				}
+				continue
+			}
+			entries, _ := os.ReadDir(s.path(dir))
+			for _, e := range entries {
+				if budget--; budget < 0 || len(next) == maxFiles {
+					return nil
+				}
+				hidden := strings.HasPrefix(e.Name(), ".") && part[0] != '.'
+				if ok, _ := path.Match(part, e.Name()); ok && !hidden {
+					next = append(next, path.Join(dir, e.Name()))
+				}
+			}
+		}
+		names = next
 	}
 	return names
 }
 
-// parts are the components of a path with owner and mode, as far as they exist.
+// link is where a symbolic link points.
+func (s *System) link(name string) string {
+	to, _ := os.Readlink(s.path(name))
+	return to
+}
+
+// parts are the components of a path, without symbolic links, with owner and mode.
 func (s *System) parts(name string) (parts []Part) {
 	if !path.IsAbs(name) {
 		return nil
 	}
-	at := "/"
-	for _, next := range append([]string{""}, strings.Split(path.Clean(name), "/")[1:]...) {
-		at = path.Join(at, next)
-		info, err := os.Stat(s.path(at))
+	root, err := filepath.EvalSymlinks(s.Root)
+	if err != nil {
+		return nil
+	}
+	real, err := filepath.EvalSymlinks(filepath.Join(root, name))
+	if err != nil {
+		return nil
+	}
+	rel, err := filepath.Rel(root, real)
+	if err != nil {
+		return nil
+	}
+	at := ""
+	for _, next := range append([]string{"."}, strings.Split(rel, "/")...) {
+		at = path.Join("/", at, next)
+		info, err := os.Stat(filepath.Join(root, at))
 		if err != nil {
-			return parts
+			return nil
 		}
 		p := Part{Path: at, Mode: uint32(info.Mode().Perm())}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+			p.UID, p.GID = st.Uid, st.Gid
+		}
 		if info.Mode()&fs.ModeSticky != 0 && info.IsDir() {
 			p.Mode &^= 0o022 // others cannot replace what is not theirs
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok {
-			p.UID = st.Uid
+		if p.GID == 0 {
+			p.Mode &^= 0o020
 		}
 		parts = append(parts, p)
 	}
@@ -107,22 +152,34 @@ func (s *System) parts(name string) (parts []Part) {
 
 // uci is one section of a file of OpenWrt's.
 type uci struct {
-	kind, name string
-	options    map[string][]string
+	kind    string
+	name    string // or @kind[2], as uci(1) calls one that has none
+	options map[string][]string
 }
 
 func (u uci) get(name string) string { return strings.Join(u.options[name], " ") }
 
+// on is a boolean option as OpenWrt's config_get_bool reads it.
+func (u uci) on(name string) bool {
+	switch u.get(name) {
+	case "1", "on", "true", "yes", "enabled":
+		return true
+	}
+	return false
+}
+
 // uciFile reads /etc/config/NAME, leniently: not all of it is wanfail's to judge.
 func (s *System) uciFile(name string) (sections []uci) {
+	count := map[string]int{}
 	for _, line := range s.lines("/etc/config/" + name) {
 		words := splitUCI(strings.TrimSpace(line))
 		switch {
 		case len(words) >= 2 && words[0] == "config":
 			u := uci{kind: words[1], options: map[string][]string{}}
-			if len(words) > 2 {
+			if u.name = fmt.Sprintf("@%s[%d]", u.kind, count[u.kind]); len(words) > 2 {
 				u.name = words[2]
 			}
+			count[u.kind]++
 			sections = append(sections, u)
 		case len(words) == 3 && (words[0] == "option" || words[0] == "list") && len(sections) > 0:
 			o := sections[len(sections)-1].options

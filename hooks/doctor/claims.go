@@ -1,0 +1,164 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// claims looks for others that configure interfaces.
+func (s *System) claims(ctx context.Context, f *Facts) {
+	wans, ports := f.names()
+	all := slices.Concat(wans, ports)
+	f.Claims, f.Networkd = map[string]string{}, map[string]string{}
+	if s.exists("/run/NetworkManager") {
+		if out, err := s.Run(ctx, "nmcli", "-t", "-f", "DEVICE,STATE", "device"); err == nil {
+			for _, line := range strings.Split(string(out), "\n") {
+				device, state, _ := strings.Cut(strings.TrimSpace(line), ":")
+				// What was configured by another is shown, and not touched.
+				if slices.Contains(all, device) && state != "unmanaged" && !strings.HasSuffix(state, "(externally)") {
+					f.Claims[device] = state
+				}
+			}
+		}
+	}
+	if s.exists("/run/systemd/netif") {
+		for _, w := range f.Config.WANs {
+			if n := s.networkFile(device{w.Name, "macvlan", w.MAC.String()}); n != nil && !n.unmanaged {
+				f.Networkd[w.Name] = n.file
+			}
+			// The port may be managed, to be up and silent.
+			if n := s.networkFile(device{w.Parent, "", f.Parents[w.Name].ParentMAC}); n != nil && !n.unmanaged && n.speaks {
+				f.Networkd[w.Parent] = n.file
+			}
+		}
+	}
+	if s.exists("/sbin/ifup") || s.exists("/usr/sbin/ifup") {
+		s.ifupdown(f, all)
+	}
+}
+
+func (s *System) ifupdown(f *Facts, names []string) {
+	for _, file := range append([]string{"/etc/network/interfaces"}, s.glob("/etc/network/interfaces.d/*")...) {
+		for _, line := range s.lines(file) {
+			words := strings.Fields(line)
+			if len(words) >= 4 && words[0] == "iface" && strings.HasPrefix(words[2], "inet") && words[3] != "manual" && slices.Contains(names, words[1]) {
+				f.Ifupdown = append(f.Ifupdown, Trap{
+					Found: fmt.Sprintf("%s (%s %s) in %s", words[1], words[2], words[3], file),
+					Fix: fmt.Sprintf(`ifdown %s; sed -i -E 's/^(\s*iface\s+%s\s+%s\s+)%s/\1manual/' %s; ip link set %[1]s up`,
+						words[1], words[1], words[2], words[3], file),
+				})
+			}
+		}
+	}
+}
+
+// device is what a [Match] section of systemd.network(5) is compared with.
+type device struct{ name, kind, mac string }
+
+// network is what a .network file says.
+type network struct {
+	file              string
+	unmanaged, speaks bool // with an address, or to get one
+}
+
+// networkFile is the file that systemd-networkd applies to a device, the first by
+// name that matches; nil without one.
+func (s *System) networkFile(d device) *network {
+	dirs := []string{"/usr/lib", "/usr/local/lib", "/run", "/etc"} // the later wins
+	find := func(pattern string) (order []string, files map[string]string) {
+		files = map[string]string{}
+		for _, dir := range dirs {
+			for _, file := range s.glob(dir + "/systemd/network/" + pattern) {
+				if base := path.Base(file); files[base] == "" {
+					order = append(order, base)
+				}
+				files[path.Base(file)] = file
+			}
+		}
+		slices.Sort(order)
+		return order, files
+	}
+	order, files := find("*.network")
+	for _, base := range order {
+		lines := s.lines(files[base])
+		dropIns, in := find(base + ".d/*.conf")
+		for _, more := range dropIns {
+			lines = append(lines, s.lines(in[more])...)
+		}
+		if s.text(files[base]) == "" { // masked
+			continue
+		}
+		if n := s.network(d, lines); n != nil {
+			n.file = files[base]
+			return n
+		}
+	}
+	return nil
+}
+
+// network reads a file; nil if it is not for the device.
+func (s *System) network(d device, lines []string) *network {
+	n, section := &network{}, ""
+	match := map[string]string{}
+	for _, line := range lines {
+		line = strings.TrimSpace(line)
+		key, value, _ := strings.Cut(line, "=")
+		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+		yes := slices.Contains([]string{"yes", "true", "1", "on", "y", "t"}, value)
+		switch {
+		case line == "" || line[0] == '#' || line[0] == ';':
+		case line[0] == '[':
+			section = line
+		case section == "[Match]" && value == "":
+			delete(match, key)
+		case section == "[Match]":
+			match[key] += " " + value
+		case section == "[Link]" && key == "Unmanaged":
+			n.unmanaged = yes
+		case section == "[Network]" && key == "DHCP":
+			n.speaks = n.speaks || yes || strings.HasPrefix(value, "ipv")
+		case (section == "[Network]" || section == "[Address]") && key == "Address":
+			n.speaks = true
+		}
+	}
+	for key, value := range match {
+		if !s.matches(d, key, strings.Fields(value)) {
+			return nil
+		}
+	}
+	return n
+}
+
+// matches judges one setting of [Match]. Those about the host may hold, those
+// about hardware do not hold for a macvlan.
+func (s *System) matches(d device, key string, patterns []string) bool {
+	is := ""
+	switch key {
+	case "Name":
+		is = d.name
+	case "Kind":
+		is = d.kind
+	case "Type":
+		is = "ether"
+	case "MACAddress":
+		return slices.ContainsFunc(patterns, func(p string) bool { return strings.EqualFold(p, d.mac) })
+	case "Property": // what 60-wanfail.rules sets, where udev runs
+		return d.kind == "macvlan" && slices.Contains(patterns, "WANFAIL=1") && s.exists("/run/udev/control") &&
+			(s.exists("/usr/lib/udev/rules.d/60-wanfail.rules") || s.exists("/etc/udev/rules.d/60-wanfail.rules"))
+	case "Path", "Driver", "PermanentMACAddress":
+		return d.kind == ""
+	case "WLANInterfaceType", "SSID", "BSSID":
+		return false
+	default:
+		return true
+	}
+	not := strings.HasPrefix(patterns[0], "!") // of all of them
+	patterns[0] = strings.TrimPrefix(patterns[0], "!")
+	return not != slices.ContainsFunc(patterns, func(p string) bool {
+		ok, _ := path.Match(p, is)
+		return ok
+	})
+}

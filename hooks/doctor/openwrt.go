@@ -1,0 +1,70 @@
+package doctor
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// openWrt looks at UCI files and hotplug scripts.
+func (s *System) openWrt(f *Facts) {
+	wans, ports := f.names()
+	for _, i := range s.uciFile("network") {
+		device, proto := i.get("device")+i.get("ifname"), i.get("proto")
+		trap := Trap{Found: fmt.Sprintf("interface '%s' has proto '%s'", i.name, proto)}
+		switch {
+		case i.kind != "interface":
+			continue
+		case slices.Contains(wans, i.name) && proto != "wanfail":
+			trap.Fix = fmt.Sprintf("uci set network.%s.proto=wanfail; uci -q delete network.%[1]s.device; uci commit network; service network reload", i.name)
+		case slices.Contains(ports, device) && proto != "none" && proto != "wanfail":
+			trap.Found += " on " + device
+			trap.Fix = fmt.Sprintf("uci set network.%s.proto=none; uci commit network; service network reload", i.name)
+		default:
+			continue
+		}
+		f.Netifd = append(f.Netifd, trap)
+	}
+	for _, file := range s.glob("/etc/hotplug.d/keepalived/*") {
+		for _, service := range f.Config.Services {
+			if path.Base(file) == "50-wanfail" {
+				continue
+			}
+			if fix := drives(uncommented(s.text(file)), file, service); fix != "" {
+				f.SyncHooks = append(f.SyncHooks, Trap{Found: file + " (" + service + ")", Fix: fix})
+			}
+		}
+	}
+	if !slices.Contains(f.Config.Services, "dnsmasq") {
+		return
+	}
+	for _, d := range s.uciFile("dhcp") {
+		if d.kind == "dhcp" && d.get("interface") != "" && !d.on("ignore") && d.get("dhcpv4") != "disabled" && !d.on("force") {
+			f.DHCPUnforced = append(f.DHCPUnforced, d.name)
+		}
+	}
+}
+
+var (
+	// The library of keepalived's package starts and stops what is named, by
+	// default also (anew) whenever a file arrives from the peer.
+	driven  = regexp.MustCompile(`(?m)^\s*set_(restart|reload|stop)_if_(master|backup)\b`)
+	unsyncs = regexp.MustCompile(`(?m)^\s*set_reload_if_sync\s+0\s*$`)
+)
+
+// drives is how to keep a hotplug script from starting or stopping a service,
+// empty if it does not.
+func drives(script, file, service string) string {
+	if regexp.MustCompile(`(?m)^\s*set_service_name\s+"?` + regexp.QuoteMeta(service) + `"?\s*$`).MatchString(script) {
+		if !driven.MatchString(script) && unsyncs.MatchString(script) {
+			return ""
+		}
+		return "sed -i -E -e '/^\\s*set_(restart|reload|stop)_if_/d' -e 's/^(\\s*)(set_service_name .*)/\\1\\2\\n\\1set_reload_if_sync 0/' " + file
+	}
+	if regexp.MustCompile(`(/etc/init\.d/|service\s+)` + regexp.QuoteMeta(service) + `\s+(re)?(start|stop|load)`).MatchString(strings.ReplaceAll(script, `"`, "")) {
+		return "rm " + file
+	}
+	return ""
+}
