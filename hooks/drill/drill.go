@@ -113,7 +113,8 @@ type run struct {
 	Router
 	Plan
 	start       time.Time
-	restored    time.Time // the priority
+	gone        time.Duration // how long the takeover took
+	restored    time.Time     // the priority
 	reported    bool
 	left        bool // was backup
 	before, now hooks.Report
@@ -273,6 +274,7 @@ func (d *run) away(ctx context.Context) error {
 	default:
 		return errors.New("only a part has moved: do all instances that move have the lower priority on the peer?")
 	}
+	d.gone = time.Since(d.start)
 	if len(d.Watched) == 0 {
 		d.say("the peer is master, its advert says (no address to ask for)")
 	}
@@ -294,6 +296,7 @@ func (d *run) back(ctx context.Context) error {
 	switch {
 	case err == nil:
 		d.say("everything is as before")
+		d.say("the takeover took %s, the return %s", view.Short(d.gone), view.Short(time.Since(d.restored)))
 		d.sum()
 		return nil
 	case errors.Is(err, errLate) && !d.some(hooks.Primary):
