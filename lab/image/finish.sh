@@ -7,8 +7,8 @@ set -eu
 apt() { apt-get -q -o APT::Sandbox::User=root "$@"; }
 apt update
 # What else would configure a router's interfaces, where a test starts it. In
-# debootstrap's order of things its polkitd cannot be configured.
-apt -y --no-install-recommends install network-manager
+# debootstrap's order of things polkitd cannot be configured.
+apt -y --no-install-recommends install network-manager ifupdown
 # It cannot be installed beside systemd-resolved: a test takes one for the other.
 mkdir -p /var/lib/lab
 (cd /var/lib/lab && apt download resolvconf)
