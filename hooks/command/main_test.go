@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	bin := install(t)
 	log := startSyslog(t)
+	coverHooks(t)
 	coverInit(t)
 	root := "/run/scripts"
 	if err := os.Mkdir(root, 0o755); err != nil {
@@ -68,6 +69,7 @@ func TestScripts(t *testing.T) {
 			"watch-screen": on((*router).cmdWatchScreen),
 			"watch":        on((*router).cmdWatch),
 			"seen":         on((*router).cmdSeen),
+			"heard":        on((*router).cmdHeard),
 			"flock":        on((*router).cmdFlock),
 			"killkeeper":   on((*router).cmdKillKeeper),
 		},

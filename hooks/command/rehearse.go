@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/keeper"
+	"github.com/wanfail/wanfail/hooks/userhooks"
 )
 
 // rehearse prints what a role would change, and changes nothing.
@@ -25,6 +27,13 @@ func rehearse(c *cli.Context, role hooks.Role) error {
 	}
 	if errors.Is(err, hooks.ErrNoKeeper) && role == hooks.Primary {
 		r.Steps = append([]string{"start a keeper"}, r.Steps...)
+	}
+	scripts, err := userhooks.New(userhooks.Dir, "", o.Log).Names()
+	if err != nil {
+		r.Problems = append(r.Problems, "user scripts: "+err.Error())
+	}
+	if len(scripts) > 0 && len(r.Events) > 0 {
+		r.Steps = append(r.Steps, fmt.Sprintf("run user scripts %s: %s", strings.Join(scripts, ", "), strings.Join(r.Events, ", ")))
 	}
 	if len(r.Steps) == 0 {
 		fmt.Fprintf(c.App.Writer, "%s: nothing to change\n", role)

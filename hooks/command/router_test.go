@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,10 +69,31 @@ func coverInit(t *testing.T) {
 	mount(t, dir, "/etc/init.d", unix.MS_BIND, "")
 }
 
+// coverHooks gives all routers one user script, which notes the events that it
+// hears in a file for each network namespace.
+func coverHooks(t *testing.T) {
+	t.Helper()
+	dir, err := os.MkdirTemp("/run", "etc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hooksDir := filepath.Join(dir, "upper/wanfail/hooks.d")
+	for _, d := range []string{hooksDir, filepath.Join(dir, "work")} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := "#!/bin/sh\necho $1 >>/run/heard.$(readlink /proc/self/ns/net)\n"
+	if err := os.WriteFile(filepath.Join(hooksDir, "note"), []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mount(t, "overlay", "/etc", 0, fmt.Sprintf("lowerdir=/etc,upperdir=%[1]s/upper,workdir=%[1]s/work", dir))
+}
+
 func mount(t testing.TB, source, target string, flags uintptr, data string) {
 	t.Helper()
 	kind := ""
-	if source == "tmpfs" {
+	if source == "tmpfs" || source == "overlay" {
 		kind = source
 	}
 	if err := unix.Mount(source, target, kind, flags, data); err != nil {
@@ -177,6 +199,7 @@ func newRouter(t *testing.T, e *testscript.Env, binary string, log *syslogd) *ro
 	r.do(func() error {
 		id, err := os.Readlink("/proc/thread-self/ns/net")
 		e.Setenv("SLEEPER", "/run/sleeper."+id)
+		e.Setenv("HEARD", "/run/heard."+id)
 		return err
 	})
 	e.Setenv("RUN", filepath.Join(e.WorkDir, "run"))
@@ -360,6 +383,20 @@ func (r *router) cmdSyslog(ts *testscript.TestScript, neg bool, args []string) {
 		defer r.log.mu.Unlock()
 		return re.Match(r.log.text.Bytes())
 	})
+}
+
+// heard EVENT... waits until the user script has been told so many events, and
+// compares. Each takes a second: scripts wait for the failover to be over.
+func (r *router) cmdHeard(ts *testscript.TestScript, neg bool, args []string) {
+	var got []string
+	r.await(ts, "so many events", func() bool {
+		raw, _ := os.ReadFile(ts.Getenv("HEARD"))
+		got = strings.Fields(string(raw))
+		return len(got) >= len(args)
+	})
+	if !slices.Equal(got, args) {
+		ts.Fatalf("heard %q, want %q", got, args)
+	}
 }
 
 // await CODE REGEXP ARGS... runs the program until its output has what is

@@ -18,14 +18,21 @@ import (
 type Rehearsal struct {
 	Steps    []string
 	Problems []string // what would be in the way
+	Events   []string // what user scripts would hear
 }
 
 // Rehearse tells what a role would change, against the kernel and the services
 // as they are. It changes nothing and sends nothing.
 func Rehearse(ctx context.Context, o Options, role hooks.Role) Rehearsal {
 	r := rehearsal{Options: o}
-	if role == hooks.Primary && o.Replica != nil && r.anyDown(ctx) {
-		r.step("commit the peer's connections (conntrackd)")
+	r.role(role)
+	replicated := r.replicated(ctx, role)
+	switch {
+	case !replicated:
+	case role == hooks.Primary:
+		r.step(hooks.PhaseCommit)
+	default:
+		r.step(hooks.PhaseYield)
 	}
 	for _, w := range o.Config.WANs {
 		seen, err := o.Network.Observe(ctx, link(w))
@@ -37,6 +44,9 @@ func Rehearse(ctx context.Context, o Options, role hooks.Role) Rehearsal {
 		default:
 			r.silence(w, seen)
 		}
+	}
+	if replicated && role == hooks.Primary {
+		r.step(hooks.PhaseResync)
 	}
 	r.fallback(ctx, role)
 	r.services(ctx, role)
@@ -56,12 +66,65 @@ func (r *rehearsal) problem(format string, args ...any) {
 	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
 }
 
-// anyDown reports whether a WAN is not up, so that a promotion would be one.
-func (r *rehearsal) anyDown(ctx context.Context) bool {
-	return slices.ContainsFunc(r.Config.WANs, func(w config.WAN) bool {
+// hears notes an event for user scripts, once.
+func (r *rehearsal) hears(event string) {
+	if !slices.Contains(r.Events, event) {
+		r.Events = append(r.Events, event)
+	}
+}
+
+// role notes whether the role would be another than the recorded one.
+func (r *rehearsal) role(role hooks.Role) {
+	recorded, _ := hooks.ReadIntents(r.RunDir) // a hook replaces what cannot be read
+	for _, w := range r.Config.WANs {
+		if wanted(recorded, w.Instance, goneNow).role != role {
+			r.hears(role.String())
+		}
+	}
+}
+
+// replicated reports whether the replication would take part: in the promotion of
+// a WAN that is not up, in the demotion of one that is.
+func (r *rehearsal) replicated(ctx context.Context, role hooks.Role) bool {
+	if r.Replica == nil || !slices.ContainsFunc(r.Config.WANs, func(w config.WAN) bool {
 		seen, err := r.Network.Observe(ctx, link(w))
-		return err != nil || !seen.Owned || seen.Muted
-	})
+		up := err == nil && seen.Owned && !seen.Muted
+		return up != (role == hooks.Primary)
+	}) {
+		return false
+	}
+	if b, ok := r.Replica.(broken); ok {
+		r.problem("conntrackd: %v", b.err)
+		return false
+	}
+	return true
+}
+
+// publish tells who would hear of the lease, nil if that is not known yet.
+func (r *rehearsal) publish(w config.WAN, l *dhcp.Lease) {
+	for _, pub := range r.Publishers {
+		servers := ""
+		if _, ok := pub.(Resolver); ok {
+			if !w.PeerDNS || l != nil && len(l.DNS) == 0 {
+				continue
+			}
+			if l != nil {
+				servers = fmt.Sprintf(": name servers %v", l.DNS)
+			}
+		}
+		r.step("%s: tell %s of the lease%s", w.Name, pub, servers)
+	}
+	r.hears(dhcp.LeaseBound)
+}
+
+// withdraw tells who would hear that the lease is not this router's any more.
+func (r *rehearsal) withdraw(w config.WAN) {
+	for _, pub := range r.Publishers {
+		if _, ok := pub.(Resolver); !ok || w.PeerDNS {
+			r.step("%s: take the lease back from %s", w.Name, pub)
+		}
+	}
+	r.hears(dhcp.LeaseLost)
 }
 
 func (r *rehearsal) raise(w config.WAN, seen netif.Observed) {
@@ -90,6 +153,7 @@ func (r *rehearsal) raise(w config.WAN, seen netif.Observed) {
 	if err != nil || l.Remaining() <= 0 {
 		if held < 0 {
 			r.step("%s: ask for a lease by DHCP", w.Name)
+			r.publish(w, nil)
 		}
 		return
 	}
@@ -121,6 +185,7 @@ func (r *rehearsal) address(w config.WAN, seen netif.Observed, l *dhcp.Lease) {
 	}
 	if !there {
 		r.step("%s: confirm the lease by DHCP, announce %s by ARP", w.Name, want.Addr.Addr())
+		r.publish(w, l)
 	}
 }
 
@@ -138,6 +203,9 @@ func (r *rehearsal) silence(w config.WAN, seen netif.Observed) {
 		if len(seen.Addresses) == 0 {
 			r.step("%s: silence", w.Name)
 		}
+	}
+	if !seen.Muted && slices.ContainsFunc(seen.Addresses, func(a netif.Address) bool { return a.Owned }) {
+		r.withdraw(w)
 	}
 	after := ""
 	if r.Replica != nil {

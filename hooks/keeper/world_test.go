@@ -44,15 +44,16 @@ type world struct {
 	seq      int
 }
 
-// newWorld connects eth2 with an ISP whose dnsmasq leases 100.64.10.100 to .120.
-func newWorld(t *testing.T) *world {
+// newWorld connects eth2 with an ISP whose dnsmasq leases 100.64.10.100 to .120, with more
+// options of dnsmasq if need be.
+func newWorld(t *testing.T, options ...string) *world {
 	t.Helper()
 	w := newLine(t)
 	root := nstest.Image(t)
-	w.isp.Daemon(t, root, "dnsmasq", "--keep-in-foreground", "--log-dhcp", "--log-facility=-", "--user=root",
+	w.isp.Daemon(t, root, "dnsmasq", append(options, "--keep-in-foreground", "--log-dhcp", "--log-facility=-", "--user=root",
 		"--conf-file=/dev/null", "--pid-file=", "--port=0", "--interface=isp0", "--no-ping",
 		"--dhcp-authoritative", "--dhcp-leasefile=/run/leases",
-		"--dhcp-range=100.64.10.100,100.64.10.120,255.255.255.0,3600", "--dhcp-option=3,100.64.10.1")
+		"--dhcp-range=100.64.10.100,100.64.10.120,255.255.255.0,3600", "--dhcp-option=3,100.64.10.1")...)
 	w.served()
 	return w
 }

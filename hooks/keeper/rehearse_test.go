@@ -1,0 +1,74 @@
+package keeper_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/keeper"
+)
+
+// What a role would do to kernel, services, conntrackd, resolver and scripts, as
+// a router goes through its roles with a keeper and without. What is said is what
+// then happens; nothing changes by saying it.
+func TestRehearse(t *testing.T) {
+	w := newWorld(t, "--dhcp-option=6,100.64.10.53")
+	r, names := &fakeReplica{}, book{}
+	with := func(o *keeper.Options) {
+		o.Replica, o.Publishers = r, []keeper.Publisher{keeper.Resolver{Names: names}}
+	}
+	passing := regexp.MustCompile(`\d+m\d+s left`)
+	expects := func(when string, role hooks.Role, events string, steps ...string) {
+		t.Helper()
+		o := w.options()
+		with(&o)
+		calls := r.calls.Load() + r.yields.Load()
+		changes := w.monitor()
+		got := keeper.Rehearse(t.Context(), o, role)
+		if c := changes(); len(c) > 0 || r.calls.Load()+r.yields.Load() != calls {
+			t.Errorf("%s: it changed %v, or called conntrackd", when, c)
+		}
+		for i := range got.Steps {
+			got.Steps[i] = passing.ReplaceAllString(got.Steps[i], "TIME left")
+		}
+		if !slices.Equal(got.Steps, steps) || len(got.Problems) > 0 || strings.Join(got.Events, " ") != events {
+			t.Errorf("%s: %s would\n%s\nwith %q, scripts hear %q; want\n%s\nwith %s", when, role,
+				strings.Join(got.Steps, "\n"), got.Problems, got.Events, strings.Join(steps, "\n"), events)
+		}
+	}
+	expects("at first", hooks.Backup, "")
+	expects("at first", hooks.Primary, "primary bound",
+		"conntrackd commit", "wan: add macvlan on eth2 with "+mac, "wan: ask for a lease by DHCP",
+		"wan: tell the resolver of the lease", "conntrackd resync", "start dnsmasq", "start miniupnpd")
+
+	stop := w.keeper(with)
+	w.become(hooks.Primary)
+	_, addr, _ := w.holds()
+	bare, _, _ := strings.Cut(addr, "/")
+	down := []string{
+		"conntrackd yield", "wan: silence " + addr, "wan: take the lease back from the resolver",
+		"wan: delete macvlan 2s later, when the peer has the connections", "stop dnsmasq", "stop miniupnpd",
+	}
+	expects("as primary", hooks.Primary, "")
+	expects("as primary", hooks.Backup, "backup lost", down...)
+	stop()
+	expects("as primary without a keeper", hooks.Backup, "backup lost", down...)
+	w.keeper(with)
+	w.become(hooks.Backup)
+	w.eventually("the link is deleted", 10*time.Second, func() bool { return len(w.links()) == 0 })
+	expects("as backup", hooks.Backup, "")
+	expects("as backup with a remembered lease", hooks.Primary, "primary bound",
+		"conntrackd commit", "wan: add macvlan on eth2 with "+mac, "wan: add address "+addr+" (remembered lease, TIME left)",
+		"wan: add route 0.0.0.0/0 via 100.64.10.1", "wan: confirm the lease by DHCP, announce "+bare+" by ARP",
+		"wan: tell the resolver of the lease: name servers [100.64.10.53]", "conntrackd resync", "start dnsmasq", "start miniupnpd")
+
+	o := w.options()
+	o.Replica = keeper.Replication(config.On, "/nowhere", w.log)
+	if got := keeper.Rehearse(t.Context(), o, hooks.Primary); len(got.Problems) != 1 || !strings.HasPrefix(got.Problems[0], "conntrackd: ") {
+		t.Errorf("a conntrackd that is missing: %+v", got)
+	}
+}
