@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/userhooks"
 	"github.com/wanfail/wanfail/lab/nstest"
 )
 
@@ -386,13 +387,15 @@ func (r *router) cmdSyslog(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // heard EVENT... waits until the user script has been told so many events, and
-// compares. Each takes a second: scripts wait for the failover to be over.
+// that is remembered, and compares. The last one is a role. Each takes a second:
+// scripts wait for the failover to be over.
 func (r *router) cmdHeard(ts *testscript.TestScript, neg bool, args []string) {
 	var got []string
 	r.await(ts, "so many events", func() bool {
 		raw, _ := os.ReadFile(ts.Getenv("HEARD"))
 		got = strings.Fields(string(raw))
-		return len(got) >= len(args)
+		told, _ := os.ReadFile(filepath.Join(ts.Getenv("RUN"), userhooks.MemoryFile))
+		return len(got) >= len(args) && strings.Contains(string(told), `"role":"`+args[len(args)-1]+`"`)
 	})
 	if !slices.Equal(got, args) {
 		ts.Fatalf("heard %q, want %q", got, args)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -155,28 +156,33 @@ func (r *Runner) Run(ctx context.Context) {
 				return
 			}
 		}
-		heard := r.runAll(ctx, e)
+		if r.runAll(ctx, e) {
+			r.told.note(e, r.log)
+		}
 		if ctx.Err() != nil {
 			return
-		}
-		if heard {
-			r.told.note(e, r.log)
 		}
 	}
 }
 
-// runAll returns whether there were scripts.
+// runAll runs the scripts. It returns whether there were any, and none was cut
+// off by the end of ctx.
 func (r *Runner) runAll(ctx context.Context, e event) (heard bool) {
 	scripts, err := r.scripts()
 	if err != nil {
 		r.log.Warn("cannot run scripts", "event", e.name, "error", err)
 	}
 	var all sync.WaitGroup
+	var cut atomic.Bool
 	for _, path := range scripts {
-		all.Go(func() { r.run(ctx, path, e) })
+		all.Go(func() {
+			if err := r.run(ctx, path, e); err != nil && ctx.Err() != nil {
+				cut.Store(true)
+			}
+		})
 	}
 	all.Wait()
-	return len(scripts) > 0
+	return len(scripts) > 0 && !cut.Load()
 }
 
 // Names are the scripts that would run.
@@ -240,7 +246,7 @@ func trusted(path string) error {
 	return nil
 }
 
-func (r *Runner) run(ctx context.Context, path string, e event) {
+func (r *Runner) run(ctx context.Context, path string, e event) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.limit, fmt.Errorf("not done within %v", r.limit))
 	defer cancel()
 	start := time.Now()
@@ -259,15 +265,16 @@ func (r *Runner) run(ctx context.Context, path string, e event) {
 		_ = syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, niceness)
 		err = cmd.Wait()
 	}
-	if cause := context.Cause(ctx); cause != nil {
+	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
 	log := r.log.With("script", filepath.Base(path), "event", e.name, "took", time.Since(start).Round(time.Millisecond))
 	if err != nil {
 		log.Warn("script failed", "error", err, "output", out.String())
-		return
+		return err
 	}
 	log.Debug("script ran", "output", out.String())
+	return nil
 }
 
 // asUnit is the command line that runs argv in a transient unit.
