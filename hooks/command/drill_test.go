@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -145,11 +146,11 @@ func TestDrillDisturbed(t *testing.T) {
 			keeper.stop()
 			t.Cleanup(p.stopKeeper) // that the hook starts
 		}, 1, "the keeper has ended"},
-		{"the peer dies", "1m", func(e *exercise) { peer.stop() }, 1, "the peer lost the role"},
+		{"the peer dies", "1m", func(e *exercise) { peer.stop() }, 1, "the peer did not keep the role"},
 	} {
 		t.Log(c.name)
 		e := p.drill(nil, "--hold", c.hold)
-		e.out.await(t, "backup: deleted")
+		e.out.await(t, "  deleted after")
 		c.disturb(e)
 		e.ends(c.code, c.says)
 		tracked("0")
@@ -185,7 +186,7 @@ func TestDrillDisturbed(t *testing.T) {
 
 	// Killed, it leaves the role to the peer, and says so until it is repaired.
 	e = p.drill(nil, "--hold", "1m")
-	e.out.await(t, "backup: deleted")
+	e.out.await(t, "  deleted after")
 	e.signal(syscall.SIGKILL)
 	e.ends(-1, "")
 	tracked("-253")
@@ -198,7 +199,7 @@ func TestDrillDisturbed(t *testing.T) {
 
 	// A file that cannot be written, from the middle on and from the beginning.
 	e = p.drill(nil, "--hold", "1s")
-	e.out.await(t, "backup: deleted")
+	e.out.await(t, "  deleted after")
 	cover := func() (uncover func()) {
 		t.Helper()
 		if err := errors.Join(unix.Mount(disk, disk, "", unix.MS_BIND, ""), unix.Mount("", disk, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")); err != nil {
@@ -216,4 +217,128 @@ func TestDrillDisturbed(t *testing.T) {
 	defer cover()()
 	p.drill(nil).ends(1, "open "+file+": read-only file system")
 	p.await("state     bound", "status")
+}
+
+// What keepalived is configured to do decides how a drill goes.
+func TestDrillConfigurations(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		mine, peer string // lines of the instances
+		args       []string
+		restart    bool
+		code       int
+		says       string
+	}{
+		{"nopreempt", "nopreempt", "", nil, false, 0, "this router stays backup (nopreempt)"},
+		{"nopreempt there", "", "nopreempt", []string{"--limit", "1s"}, false, 1, "the peer did not take over"},
+		{"fault there", "", "track_file {\nwanfail_drill weight 0\n}", []string{"--limit", "1s"}, false, 1, "the peer did not take over"},
+		{"delay", "preempt_delay 1", "preempt_delay 1", nil, false, 0, "everything is as before"},
+		{"restart", "", "", []string{"--hold", "1m"}, true, 1, "the peer did not keep the role"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPairing(t)
+			p.write(p.dir+"/k.conf", p.config(200, "track_file {\nwanfail_drill\n}\n"+c.mine+"\n"+p.hooks()), 0o644)
+			p.write(p.dir+"/peer/k.conf", strings.ReplaceAll(p.config(100, c.peer), p.dir+"/drill", p.dir+"/peer/drill"), 0o644)
+			p.start(p.router, p.bin, p.args("keeper")...)
+			p.await("role      backup", "status")
+			here := p.keepalived(p.router, p.dir+"/k.conf")
+			p.await("state     bound", "status")
+			peer := p.keepalived(p.peer, p.dir+"/peer/k.conf")
+			peer.await(t, "Entering BACKUP STATE")
+			if strings.Contains(c.peer, "weight 0") {
+				p.write(p.dir+"/peer/drill", "1\n", 0o644)
+				peer.await(t, "Entering FAULT STATE")
+			}
+			e := p.drill(nil, append([]string{"--hold", "200ms"}, c.args...)...)
+			if c.restart {
+				e.out.await(t, "  deleted after")
+				here.stop()
+				p.keepalived(p.router, p.dir+"/k.conf")
+			}
+			e.ends(c.code, c.says)
+			t.Log("\n" + e.out.out.String())
+			if raw, err := os.ReadFile(p.dir + "/drill"); err != nil || strings.TrimSpace(string(raw)) != "0" {
+				t.Errorf("the track_file holds %q, %v", raw, err)
+			}
+			role := "primary"
+			if c.mine == "nopreempt" {
+				role = "backup"
+			}
+			p.await("role      "+role, "status")
+		})
+	}
+}
+
+// Two WANs that follow an instance each move together, or one of them alone.
+func TestDrillWANs(t *testing.T) {
+	p := newPairing(t)
+	conf := "config wanfail\n\toption service none\n"
+	for i, name := range []string{"wan", "wan2"} {
+		conf += fmt.Sprintf("config wan %s\n\toption parent eth2\n\toption macaddr 02:68:71:2e:62:%d\n\toption metric %d\n\toption instance VI_%d\n", name, 60+i, i, i+1)
+	}
+	p.write(p.dir+"/wanfail.conf", conf, 0o644)
+	// Both instances, each with a track_file of its own.
+	both := func(dir string, first, second int, more string) string {
+		one := p.config(first, more)
+		two := strings.NewReplacer("wanfail_drill", "wanfail_drill2", p.dir+"/drill", p.dir+"/drill2", "VI_1", "VI_2", "router_id 51", "router_id 52", ".10.1/24", ".10.9/24").
+			Replace(p.config(second, more))
+		_, two, _ = strings.Cut(two, "}\n") // without global_defs
+		return strings.ReplaceAll(one+two, p.dir+"/drill", dir+"/drill")
+	}
+	p.write(p.dir+"/k.conf", both(p.dir, 200, 150, "track_file {\nwanfail_drill\n}\nnotify \""+p.bin+" "+strings.Join(p.args("notify"), " ")+"\""), 0o644)
+	p.write(p.dir+"/peer/k.conf", both(p.dir+"/peer", 100, 90, ""), 0o644)
+	p.start(p.router, p.bin, p.args("keeper")...)
+	p.await("role      backup", "status")
+	p.keepalived(p.router, p.dir+"/k.conf")
+	bound := func() {
+		t.Helper()
+		p.settled(func(r hooks.Report) bool {
+			return r.WANs[0].Address.IsValid() && r.WANs[1].Address.IsValid()
+		})
+	}
+	bound()
+	peer := p.keepalived(p.peer, p.dir+"/peer/k.conf")
+	peer.await(t, "(VI_1) Entering BACKUP STATE")
+	peer.await(t, "(VI_2) Entering BACKUP STATE")
+
+	e := p.drill(nil, "--hold", "300ms")
+	e.ends(0, "everything is as before")
+	out := e.out.out.String()
+	t.Log("\n" + out)
+	for _, want := range []string{
+		"VI_1, VI_2, for wan, wan2: this router will", "the peer answers for 192.168.10.1\n", "the peer answers for 192.168.10.9\n",
+		"this router has 192.168.10.1 again", "this router has 192.168.10.9 again", "192.168.10.9 was nobody's for at most",
+	} {
+		if strings.Count(out, want) != 1 {
+			t.Errorf("not said once: %s", want)
+		}
+	}
+
+	e = p.drill(nil, "--hold", "300ms", "--instance", "VI_2")
+	p.settled(func(r hooks.Report) bool { return r.WANs[1].Role == hooks.Backup && r.WANs[0].Address.IsValid() })
+	e.ends(0, "everything is as before")
+	out = e.out.out.String()
+	t.Log("\n" + out)
+	if strings.Contains(out, "192.168.10.1\n") || strings.Contains(out, "wan backup") || !strings.Contains(out, "the peer answers for 192.168.10.9") {
+		t.Error("more or less than VI_2 has moved")
+	}
+	bound()
+}
+
+// settled waits until the keeper's report is as wanted.
+func (p *pairing) settled(want func(hooks.Report) bool) {
+	p.t.Helper()
+	for end := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		var r hooks.Report
+		out, _ := p.wanfail("status", "--json")
+		if err := json.Unmarshal([]byte(out), &r); err != nil {
+			p.t.Fatalf("%v: %s", err, out)
+		}
+		if want(r) {
+			return
+		}
+		if time.Now().After(end) {
+			p.t.Fatalf("never so:\n%s", out)
+		}
+	}
 }

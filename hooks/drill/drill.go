@@ -60,7 +60,7 @@ var (
 	ErrNoPeer     = errors.New("the peer did not take over: this router stayed master all the time. Is keepalived running there, not in FAULT and without `nopreempt`? Does keepalived here know the track_file (reload it)?")
 	ErrNoAnswer   = errors.New("this router became backup, but nobody answers for the virtual address")
 	ErrNotTold    = errors.New("keepalived became backup, but wanfail did not: see wanfail doctor about the hooks")
-	ErrNotHeld    = errors.New("the peer lost the role while it was to hold it, and this router has it again")
+	ErrNotHeld    = errors.New("the peer did not keep the role (it failed, or keepalived was restarted here): this router has it again")
 	ErrNoReturn   = errors.New("this router did not become primary again: the peer still is. Is its priority not the lower one?")
 	ErrKeeper     = errors.New("the keeper has ended, and with it the view of the drill")
 )
@@ -195,7 +195,11 @@ func (d *run) take(r hooks.Report) {
 	for _, role := range []hooks.Role{hooks.Backup, hooks.Primary} {
 		if names := changed[role]; len(names) > 0 {
 			d.left = d.left || role == hooks.Backup
-			d.say("%s %s, by %s", strings.Join(names, ", "), role, strings.TrimPrefix(r.By, "by "))
+			by := ""
+			if len(r.WANs) == 1 { // else it may be another's
+				by = ", by " + strings.TrimPrefix(r.By, "by ")
+			}
+			d.say("%s %s%s", strings.Join(names, ", "), role, by)
 		}
 	}
 	for _, t := range r.Transitions {
@@ -208,7 +212,7 @@ func (d *run) take(r hooks.Report) {
 			if p.Error != "" {
 				note = " (failed)"
 			}
-			d.say("  %s: %s after %s%s", t.Role, p.Name, view.Short(p.At), note)
+			d.say("  %s after %s%s", p.Name, view.Short(p.At), note)
 		}
 	}
 }

@@ -124,8 +124,8 @@ func TestDrill(t *testing.T) {
 		"there and back": {
 			f: fake{peer: true, preempt: true}, from: hooks.Primary, set: there,
 			says: []string{
-				"0s priority lowered to 1", "1s this router has given up 192.168.10.1", "1s the peer answers for 192.168.10.1", "1s wan backup, by keepalived[1] VI_1 backup",
-				"backup: phase after 3.0ms", "3s priority put back", "4s this router has 192.168.10.1 again", "4s wan primary, by", "primary: phase after 3.0ms",
+				"0s priority lowered to 1", "1s this router has given up 192.168.10.1", "1s the peer answers for 192.168.10.1", "1s wan backup",
+				"1s   phase after 3.0ms", "3s priority put back", "4s this router has 192.168.10.1 again", "4s wan primary", "4s   phase after 3.0ms",
 				"everything is as before", "192.168.10.1 was nobody's for at most 5.0ms and 7.0ms",
 			},
 		},
