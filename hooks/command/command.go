@@ -81,7 +81,7 @@ keeper, to make it so; where none runs, it starts one. The newest word wins.`,
 
 func commands() []*cli.Command {
 	wait := &cli.DurationFlag{Name: "wait", Value: 5 * time.Second, Usage: "how long to wait until the role is reached"}
-	dryRun := &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "print what would change in the kernel and the services, and change nothing", DisableDefaultText: true}
+	dryRun := &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "print what would change, and change nothing", DisableDefaultText: true}
 	role := func(name, usage string, role hooks.Role, aliases ...string) *cli.Command {
 		return &cli.Command{
 			Name: name, Aliases: aliases, Usage: usage, Flags: []cli.Flag{wait, dryRun},

@@ -3,13 +3,17 @@ package main
 import (
 	"bytes"
 	"context"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/wanfail/wanfail/dhcp"
+	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/command"
 	"github.com/wanfail/wanfail/hooks/config"
 )
@@ -70,6 +74,31 @@ func TestManualSaysWhatHelpSays(t *testing.T) {
 	}
 }
 
+// The manual names the events and the variables that user scripts get, and no
+// others.
+func TestUserScriptsInManual(t *testing.T) {
+	source, err := os.ReadFile("../../userhooks/event.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]bool{}
+	for _, m := range regexp.MustCompile(`add\("([A-Z_]+)"|"WANFAIL_([A-Z_]+)=`).FindAllStringSubmatch(string(source), -1) {
+		told["WANFAIL_"+m[1]+m[2]] = true
+	}
+	named := map[string]bool{}
+	for _, name := range regexp.MustCompile(`WANFAIL_[A-Z_]+`).FindAllString(userScripts, -1) {
+		named[name] = true
+	}
+	if !maps.Equal(told, named) || len(told) < 15 {
+		t.Errorf("scripts are told %v, the manual names %v", slices.Sorted(maps.Keys(told)), slices.Sorted(maps.Keys(named)))
+	}
+	for _, event := range []string{hooks.Primary.String(), hooks.Backup.String(), dhcp.LeaseBound, dhcp.LeaseChanged, dhcp.LeaseLost} {
+		if !strings.Contains(userScripts, event) {
+			t.Errorf("the manual does not name the event %s", event)
+		}
+	}
+}
+
 func TestConfigManual(t *testing.T) {
 	man := flat(configManual("1.0"))
 	for _, d := range config.Manual() {
@@ -118,6 +147,16 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+// instanceConfig is a configuration file with two instances.
+func instanceConfig(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "conf")
+	if err := os.WriteFile(path, []byte("config wan a\n\toption instance 'VI_1'\nconfig wan b\n\toption\tinstance \"VI_2\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // The completion is loaded by a real bash and asked.
 func TestBash(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "completion")
@@ -133,10 +172,17 @@ func TestBash(t *testing.T) {
 		}
 		return strings.TrimSpace(string(out))
 	}
+	conf := instanceConfig(t)
 	for _, c := range []struct {
 		words []string
 		want  string
 	}{
+		{[]string{"notify", "G"}, "GROUP"},
+		{[]string{"--config", conf, "notify", "INSTANCE", "VI"}, "VI_1 VI_2"},
+		{[]string{"--config", conf, "notify", "INSTANCE", "VI_1", ""}, strings.Join(states, " ")},
+		{[]string{"--config", conf, "drill", "--instance", "VI_2"}, "VI_2"},
+		{[]string{"drill", "--keepalived", conf[:len(conf)-1]}, conf},
+		{[]string{"primary", "--wait", ""}, ""},
 		{[]string{"pri"}, "primary"},
 		{[]string{"--config", "x", "sta"}, "status"},
 		{[]string{"status", "--j"}, "--json"},
@@ -177,6 +223,28 @@ func TestOthersAreComplete(t *testing.T) {
 				}
 			}
 		}
+	}
+	conf := instanceConfig(t)
+	for line, want := range map[string]string{
+		"pri": "primary", "status --pro": "--prometheus", "--log-level w": "warn", "notify G": "GROUP",
+		"--config " + conf + " notify INSTANCE ":       "VI_1 VI_2",
+		"--config " + conf + " notify INSTANCE VI_1 M": "MASTER",
+		"--config " + conf + " drill --instance VI_2":  "VI_2",
+	} {
+		out, err := exec.Command("fish", "--no-config", "-c", f+"\ncomplete -C \"wanfail "+line+"\"").CombinedOutput()
+		var got []string
+		for offer := range strings.Lines(string(out)) {
+			word, _, _ := strings.Cut(strings.TrimSpace(offer), "\t")
+			got = append(got, word)
+		}
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("fish on %q: %q, want %q (%v)", line, out, want, err)
+		}
+	}
+	// zsh's own functions are there only where a person types.
+	stubs := "_arguments() { }\nconfig=" + conf + "\ncompadd() { print -- $names }\n"
+	if out, err := exec.Command("zsh", "-f", "-c", stubs+z+"\n_wanfail_instances").CombinedOutput(); err != nil || string(out) != "VI_1 VI_2\n" {
+		t.Errorf("zsh: instances are %q (%v)", out, err)
 	}
 	for shell, text := range map[string]string{"zsh": z, "fish": f} { // which say whether it is well-formed
 		file := filepath.Join(t.TempDir(), shell)

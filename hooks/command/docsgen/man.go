@@ -73,7 +73,7 @@ func manual(app *cli.App) string {
 	p.section("FILES")
 	p.item("/etc/wanfail.conf, /etc/config/wanfail", "The configuration, wanfail.conf(5); the second on OpenWrt.")
 	p.item("/etc/wanfail/hooks.d", "User scripts.")
-	p.item("/run/wanfail", "On OpenWrt /var/run/wanfail: the recorded role, the keeper's socket, the remembered leases, and resolv.conf where nothing else takes the name servers. Nothing in it outlives a boot.")
+	p.item("/run/wanfail", "On OpenWrt /var/run/wanfail: the recorded role, the keeper's socket, the remembered leases, what user scripts have been told, and resolv.conf where nothing else takes the name servers. Nothing in it outlives a boot.")
 	p.section("SEE ALSO")
 	p.request(".BR wanfail.conf (5),\n.BR keepalived.conf (5),\n.BR conntrackd (8)")
 	return p.String()
@@ -82,7 +82,8 @@ func manual(app *cli.App) string {
 const userScripts = `Executables in /etc/wanfail/hooks.d are run when something happens, with the name
 of the event as argument: primary and backup when the role changes, one second
 later; bound, changed and lost when a WAN has a lease, another one, or none any
-more. A keeper that is restarted tells them again where it stands.
+more. A keeper that is restarted tells where it stands if that has not been told
+before; what came and went while none ran is not told.
 
 They run in the order of the events, all scripts of an event at the same time,
 with low priority, each for 30 s at most and in / . The WAN never waits for them.
@@ -97,9 +98,10 @@ WANFAIL_DNS, WANFAIL_DOMAIN, WANFAIL_SEARCH, WANFAIL_MTU, WANFAIL_LEASE_SECONDS
 and WANFAIL_ROUTES (each DESTINATION or DESTINATION>GATEWAY). What the lease does
 not have is not set. Lists are separated by spaces. All values are validated.
 
-Under systemd they run in the sandbox of wanfail.service: read-only file systems
-but for /run/wanfail, no new privileges, IPv4 and UNIX sockets only. A script that
-needs more starts a unit of its own: systemctl start --no-block NAME.`
+Under systemd each runs in a transient unit of its own (systemd-run), outside of
+the sandbox of wanfail.service. What a script that fails has said is in wanfail's
+log. Examples are in /usr/share/doc/wanfail/examples/hooks.d, on OpenWrt in
+/usr/share/wanfail/hooks.d.`
 
 // flags lists options with the very words of --help.
 func (p *page) flags(flags []cli.Flag) {
