@@ -17,11 +17,11 @@ const InitDir = "/etc/init.d"
 
 // Init drives services by their init scripts.
 //
-// No event tells when a script's daemon is up or gone: rc.common returns before
-// procd has started or stopped the process (procd's stop is SIGTERM, and SIGKILL
-// after 5 s), and procd publishes state changes only to subscribers on ubus, for
-// which the system has no library here. So after a verb the state is asked for
-// again and again, soon at first and then less often.
+// No event tells when a script's daemon is up or gone: rc.common returns when procd
+// has forked or signalled the process (its stop is SIGTERM, and SIGKILL after 5 s),
+// an LSB script when it likes, and procd publishes state changes only to
+// subscribers on ubus, for which the system has no library here. So after a verb
+// the state is asked for again and again, soon at first and then less often.
 type Init struct {
 	dir string
 	log *slog.Logger
@@ -60,7 +60,8 @@ func (m *Init) State(ctx context.Context, name string) (State, error) {
 	if err != nil {
 		return Stopped, err
 	}
-	return s.state(ctx)
+	state, _, err := s.state(ctx)
+	return state, err
 }
 
 // Start runs `start` unless the service runs.
@@ -78,7 +79,7 @@ func (m *Init) reach(ctx context.Context, name, verb string, want State, settle 
 	if err != nil {
 		return err
 	}
-	if state, err := s.state(ctx); err != nil || state == want {
+	if state, _, err := s.state(ctx); err != nil || state == want {
 		return err
 	}
 	// The exit code is kept for the message only: rc.common's start returns 0 with
@@ -112,11 +113,13 @@ func (s script) await(ctx context.Context, want State, settle time.Duration) err
 			return context.Cause(ctx)
 		case <-timer.C:
 		}
-		state, err := s.state(ctx)
+		state, idle, err := s.state(ctx)
 		if err != nil {
 			return err
 		}
 		switch {
+		case idle && want == Running: // rc.common's start tells procd before it returns
+			return ErrOff
 		case state == want && (seen || want == Stopped):
 			return nil
 		case state == want:

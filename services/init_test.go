@@ -16,29 +16,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rcCommon behaves like OpenWrt's for a script with USE_PROCD: start and stop
-// return 0 at once whatever comes of them, an unknown verb prints help and
-// returns 0 too. The daemon is a sleep; $BIN, $UP and $DOWN vary it.
+// rcCommon behaves like OpenWrt's for a script with USE_PROCD (rc.common and
+// procd.sh of 24.10 and later): start and stop return 0 at once whatever comes of
+// them, and so does an unknown verb, with help. The daemon is a sleep; variables of
+// the script vary it: BIN is another program, UP the time for which the first
+// process is dead until procd starts the next, DOWN how long it takes to end, OFF
+// a start_service that finds nothing switched on.
 const rcCommon = `initscript=$1
 action=${2:-help}
 state=DIR/run/$(basename "$initscript")
-BIN=sleep UP=0 DOWN=0
+BIN=sleep UP=0 DOWN=0 OFF=
 . "$initscript"
 alive() { [ -s "$state" ] && readlink "/proc/$(cat "$state")/exe" >/dev/null; }
 case $action in
 start)
 	alive && exit 0
-	(sleep $UP; exec $BIN 1000) >/dev/null 2>&1 &
-	[ $UP = 0 ] && { echo $! >"$state"; exit 0; }
-	{ sleep $UP; echo $! >"$state"; } >/dev/null 2>&1 &
+	[ -z "$OFF" ] || { echo >"$state"; exit 0; }
+	(exec $BIN $([ $UP != 0 ] || echo 1000)) >/dev/null 2>&1 &
+	echo $! >"$state"
+	[ $UP = 0 ] || { sleep $UP; sleep 1000 & echo $! >"$state"; } >/dev/null 2>&1 &
 	;;
 stop)
-	alive || exit 0
-	(sleep $DOWN; kill "$(cat "$state")") >/dev/null 2>&1 &
+	alive || { rm -f "$state"; exit 0; }
+	(sleep $DOWN; kill "$(cat "$state")"; rm "$state") >/dev/null 2>&1 &
 	;;
 running)
 	[ "$USE_PROCD" ] || { echo Syntax:; exit 0; }
 	alive
+	;;
+status)
+	[ "$USE_PROCD" ] || { echo Syntax:; exit 0; }
+	[ -e "$state" ] || { echo inactive; exit 3; }
+	[ "$(cat "$state")" ] || { echo active with no instances; exit 0; }
+	alive || { echo not running; exit 5; }
+	echo running
 	;;
 *) echo Syntax: ;;
 esac
@@ -213,7 +224,7 @@ func TestInitBelievesTheStateNotTheExitCode(t *testing.T) {
 	f.lsb("grumpy", "echo cannot write log >&2; exit 1")
 	f.lsb("undead", "")
 	f.write("undead", "#!/bin/sh\ncase $1 in status) exit 0 ;; stop) exit 0 ;; esac\n", 0o755)
-	check(t, f.converge(true, "nobinary")[0], false, "still stopped")
+	check(t, f.converge(true, "nobinary")[0], false, "still starting")
 	check(t, f.converge(true, "grumpy")[0], true, "")
 	if !f.alive("grumpy") {
 		t.Error("grumpy does not run")

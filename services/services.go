@@ -34,6 +34,11 @@ func (s State) String() string {
 	return fmt.Sprintf("State(%d)", uint8(s))
 }
 
+// ErrOff tells that a service was told to start and has nothing to run: it is
+// installed, but its own configuration switches it off, as OpenWrt's miniupnpd does
+// until the administrator has said otherwise.
+var ErrOff = errors.New("its own configuration switches it off")
+
 // Manager drives services by name. It is safe for concurrent use. Every name is
 // checked with ValidName before it goes anywhere.
 //

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -18,6 +19,7 @@ import (
 type daemons struct {
 	manager services.Manager
 	names   []string
+	chosen  bool // the configuration names them; else a service that its own switches off is none
 	log     *slog.Logger
 	report  func(served) // must not block
 
@@ -55,9 +57,9 @@ const (
 	checkSeldom  = 30 * time.Second
 )
 
-func newDaemons(m services.Manager, names []string, log *slog.Logger, report func(served)) *daemons {
+func newDaemons(m services.Manager, names []string, chosen bool, log *slog.Logger, report func(served)) *daemons {
 	return &daemons{
-		manager: m, names: names, log: log, report: report,
+		manager: m, names: names, chosen: chosen, log: log, report: report,
 		wake: make(chan struct{}, 1), abort: func() {}, failing: map[string]string{},
 	}
 }
@@ -192,6 +194,10 @@ func (d *daemons) tell(t target, given, start time.Time, results []services.Resu
 	}
 	s := served{epoch: t.epoch, settled: true}
 	for _, r := range results {
+		if errors.Is(r.Err, services.ErrOff) && !d.chosen {
+			d.failing[r.Name] = ""
+			continue
+		}
 		line := hooks.Service{Name: r.Name, Backend: d.manager.Backend(), Running: t.up == (r.Err == nil)}
 		fight = fight || r.Err != nil || r.Changed && !first
 		if r.Err != nil {

@@ -172,7 +172,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 	k.memo = newRecorder(k.store, k.log)
 	k.adopt(ctx)
-	k.daemons = newDaemons(k.Services, installed(ctx, k.Options), k.log,
+	k.daemons = newDaemons(k.Services, installed(ctx, k.Options), k.Config.ServicesNamed, k.log,
 		func(s served) { k.do(func() { k.served = s }) })
 	k.served.services = k.daemons.unseen()
 	k.commits = newCommits(k.Replica, k.log,

@@ -1,0 +1,54 @@
+package keeper
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"github.com/wanfail/wanfail/services"
+)
+
+// switchedOff is a manager whose dnsmasq runs and whose other services have nothing
+// to run.
+type switchedOff struct{}
+
+func (switchedOff) Backend() string                                 { return "fake" }
+func (switchedOff) Close() error                                    { return nil }
+func (switchedOff) Installed(context.Context, string) (bool, error) { return true, nil }
+func (switchedOff) Stop(context.Context, string) error              { return nil }
+
+func (switchedOff) State(_ context.Context, name string) (services.State, error) {
+	if name == "dnsmasq" {
+		return services.Running, nil
+	}
+	return services.Stopped, nil
+}
+
+func (switchedOff) Start(_ context.Context, name string) error {
+	return fmt.Errorf("/etc/init.d/%s start: %w", name, services.ErrOff)
+}
+
+// A default service that is installed and switched off in its own configuration,
+// as OpenWrt's miniupnpd is at first, makes no primary degraded. One that the
+// user has named is missed.
+func TestServiceThatIsOff(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		reached := make(chan served, 8)
+		d := newDaemons(switchedOff{}, []string{"dnsmasq", "miniupnpd"}, named, slog.New(slog.DiscardHandler), func(s served) { reached <- s })
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.run(ctx) }()
+		d.obey(target{epoch: 1, up: true})
+		s := <-reached
+		cancel()
+		<-ended
+		want := 0
+		if named {
+			want = 1
+		}
+		if len(s.problems) != want || len(s.services) != 1+want || s.services[0].Name != "dnsmasq" || !s.services[0].Running {
+			t.Errorf("named %v: problems %q, services %+v", named, s.problems, s.services)
+		}
+	}
+}
