@@ -36,6 +36,23 @@ func TestSandbox(t *testing.T) {
 	if got := w.run(r, "stat", "--format=%U", note); got != "nobody" {
 		t.Errorf("the script's file belongs to %s", got)
 	}
+	w.priorities(r)
+	// Another keeper tells them nothing that they know.
+	w.run(r, "systemctl", "restart", "wanfail")
+	w.isPrimary(r)
+	w.run(r, "wanfail", "backup")
+	var heard string
+	w.eventually("scripts hear of the end", func() (bool, error) {
+		heard, _ = r.ReadFile(note)
+		return strings.Contains(heard, "10 lost") && strings.Contains(heard, "10 backup by hand BACKUP\n"), nil
+	})
+	for event, n := range map[string]int{"primary": 1, "bound": 1, "backup": 2, "lost": 1} { // the first backup at the start
+		if got := strings.Count(heard, "10 "+event); got != n {
+			t.Errorf("scripts heard %d times %s, want %d:\n%s", got, event, n, heard)
+		}
+	}
+	w.run(r, "wanfail", "primary")
+	w.isPrimary(r)
 
 	probe, err := os.ReadFile(filepath.Join(sandbox.RepoDir, built, "probe"))
 	w.must(err)
@@ -147,4 +164,17 @@ func (w *world) probe(r *lab.Router, unit string) map[string]string {
 		got[what] = how
 	}
 	return got
+}
+
+// priorities checks that the journal knows which line is how important.
+func (w *world) priorities(r *lab.Router) {
+	w.Helper()
+	for _, want := range []string{`msg="is primary"`, `msg="lease bound"`} {
+		if info := w.run(r, "journalctl", "--quiet", "--unit=wanfail", "--output=cat", "--priority=info..info"); strings.Count(info, want) != 1 {
+			w.Errorf("not one line %s at info in the journal:\n%s", want, info)
+		}
+	}
+	if rest := w.says(r, "journalctl", "--quiet", "--unit=wanfail", "--output=cat", "--priority=notice"); strings.Contains(rest, "msg=\"is ") {
+		w.Errorf("more than info in the journal:\n%s", rest)
+	}
 }
