@@ -93,7 +93,7 @@ func (s Starter) start(ctx context.Context, ended func(error)) error {
 	cmd := exec.Command(exe, s.Args...)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	if err := atEase(cmd.Start); err != nil {
 		return err
 	}
 	go func() {

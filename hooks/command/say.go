@@ -36,6 +36,7 @@ func fifo(c *cli.Context) error {
 		return &usageError{fmt.Sprintf("fifo takes the path of the FIFO, got %q", c.Args().Slice())}
 	}
 	log := logger(c)
+	hooks.Hurry()
 	h, owner := hook(c, log), hooks.Keepalived()
 	self, err := hooks.Self()
 	if err != nil {
@@ -107,6 +108,9 @@ func say(c *cli.Context, op, scope, state string) error {
 			log.Error("unknown state transition", "state", state)
 			return &usageError{fmt.Sprintf("unknown state %q", state)}
 		}
+	}
+	if i.Role == hooks.Backup && i.Owner != (hooks.Process{}) {
+		hooks.Hurry() // to be silent before the peer speaks
 	}
 	if i.Role == hooks.Primary && hooks.Orphaned() {
 		return errors.New("the keepalived that asked is gone")
