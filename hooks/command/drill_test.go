@@ -87,6 +87,7 @@ func (p *pairing) stopKeeper() {
 // the router with its role.
 func TestDrillDisturbed(t *testing.T) {
 	p := newPairing(t)
+	t.Cleanup(p.stopKeeper) // after keepalived's last hooks
 	// A disk of its own for the track_file, with room for that and a page more.
 	disk := p.dir + "/disk"
 	if err := os.Mkdir(disk, 0o755); err != nil {
@@ -144,7 +145,7 @@ func TestDrillDisturbed(t *testing.T) {
 		{"the disk was full before", "0s", func(*exercise) {}, 0, "everything is as before"},
 		{"the keeper ends", "1m", func(e *exercise) {
 			keeper.stop()
-			t.Cleanup(p.stopKeeper) // that the hook starts
+			// A hook starts the next one.
 		}, 1, "the keeper has ended"},
 		{"the peer dies", "1m", func(e *exercise) { peer.stop() }, 1, "the peer did not keep the role"},
 	} {
