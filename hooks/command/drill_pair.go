@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,14 +10,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
-	"time"
-
-	"github.com/vishvananda/netlink"
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/doctor"
 	"github.com/wanfail/wanfail/hooks/drill"
-	"github.com/wanfail/wanfail/netif"
 )
 
 // pair is how a drill moves keepalived and what it watches.
@@ -66,7 +61,7 @@ func (p *pair) unlock() {
 
 // Lower implements drill.Router.
 func (p *pair) Lower() error {
-	p.log.Info("drill: the priority is lowered", "track_file", p.names())
+	p.log.Debug("drill: the priority is lowered", "track_file", p.names())
 	p.lowered.Store(true)
 	return p.write(drill.Lowered)
 }
@@ -77,10 +72,10 @@ func (p *pair) Restore() error {
 	err := p.write(0)
 	if err != nil {
 		err = fmt.Errorf("%w; by hand, as soon as it can be written: echo 0 >%s", err, p.names())
-		p.log.Error("drill: the priority is not put back", "err", err)
+		p.log.Error("drill: the priority is not put back", "error", err)
 		return err
 	}
-	p.log.Info("drill: the priority is put back", "track_file", p.names())
+	p.log.Debug("drill: the priority is put back", "track_file", p.names())
 	return nil
 }
 
@@ -158,111 +153,4 @@ func holds(own map[string][]netip.Prefix, vip string) bool {
 		}
 	}
 	return false
-}
-
-const (
-	askLimit = 10 * time.Millisecond  // for one answer
-	askAgain = 20 * time.Millisecond  // while the role is to move
-	askHeld  = 200 * time.Millisecond // while the peer is to hold it
-	silence  = 500 * time.Millisecond // without an answer, and the peer has it no more
-)
-
-// watch tells who has a virtual address, from now on until ctx ends: the kernel
-// says when it goes and comes here, and ARP meanwhile who has it there.
-func (p *pair) watch(ctx context.Context, vip doctor.VIP) error {
-	n, err := netif.New(slog.New(slog.DiscardHandler))
-	if err != nil {
-		return err
-	}
-	updates := make(chan netlink.AddrUpdate, 64)
-	if err := netlink.AddrSubscribe(updates, ctx.Done()); err != nil {
-		return errors.Join(fmt.Errorf("watch addresses: %w", err), n.Close())
-	}
-	v := &vigil{pair: p, VIP: vip, here: make(chan change, 64), who: drill.Here, last: time.Now()}
-	go func() {
-		for u := range updates {
-			if a, ok := netip.AddrFromSlice(u.LinkAddress.IP); ok && a.Unmap() == vip.Address {
-				v.here <- change{u.NewAddr, time.Now()}
-			}
-		}
-	}()
-	go func() {
-		defer n.Close()
-		v.keep(ctx, n)
-	}()
-	return nil
-}
-
-// vigil watches one virtual address.
-type vigil struct {
-	*pair
-	doctor.VIP
-	here chan change
-	who  drill.Holder
-	last time.Time // when somebody was last known to have it
-}
-
-// change is that the address has come here or gone.
-type change struct {
-	here bool
-	at   time.Time
-}
-
-func (v *vigil) keep(ctx context.Context, n *netif.Manager) {
-	pause := time.NewTimer(0)
-	defer pause.Stop()
-	for {
-		var asking <-chan time.Time // not while it is here
-		if v.who != drill.Here {
-			asking = pause.C
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case c := <-v.here:
-			switch {
-			case c.here:
-				v.becomes(ctx, drill.Here, c.at)
-			case v.who == drill.Here:
-				v.last = c.at
-				v.becomes(ctx, drill.Nobody, c.at)
-			}
-			pause.Reset(0)
-			continue
-		case <-asking:
-		}
-		limit, cancel := context.WithTimeout(ctx, askLimit)
-		_, err := n.ProbeGateway(limit, v.Device, v.Source, v.Address) // asks once in that time
-		cancel()
-		now, again := time.Now(), time.Duration(0)
-		switch {
-		case err == nil:
-			v.becomes(ctx, drill.Peer, now)
-			again = askAgain
-			if v.lowered.Load() {
-				again = askHeld
-			}
-		case v.who == drill.Peer && now.Sub(v.last) > silence:
-			v.becomes(ctx, drill.Nobody, now)
-		case !errors.Is(err, context.DeadlineExceeded):
-			again = askAgain // the port is down, say
-		}
-		pause.Reset(again)
-	}
-}
-
-// becomes tells of a new holder.
-func (v *vigil) becomes(ctx context.Context, who drill.Holder, at time.Time) {
-	missing := max(0, at.Sub(v.last))
-	if who != drill.Nobody {
-		v.last = at
-	}
-	if who == v.who {
-		return
-	}
-	v.who = who
-	select {
-	case v.sights <- drill.Sight{Address: v.Address, Who: who, At: at, Missing: missing}:
-	case <-ctx.Done():
-	}
 }

@@ -93,10 +93,12 @@ func unitsOf(k *doctor.Keepalived) (units []Unit) {
 			continue
 		}
 		u := Unit{Head: g}
-		for _, i := range k.Instances {
-			if !i.Group && slices.Contains(g.Members, i.Name) {
-				u.Members = append(u.Members, i)
-				grouped[i.Name] = true
+		for _, name := range g.Members {
+			for _, i := range k.Instances {
+				if !i.Group && i.Name == name {
+					u.Members = append(u.Members, i)
+					grouped[name] = true
+				}
 			}
 		}
 		units = append(units, u)

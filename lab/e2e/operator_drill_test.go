@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,8 +27,8 @@ func TestDrill(t *testing.T) {
 	}
 	rest := out
 	for _, phase := range []string{
-		"with priority 200", "priority lowered", "backup, by keepalived[", "the peer answers for the virtual address",
-		"priority put back", "primary, by keepalived[", "primary: address after", "everything is as before",
+		"VI_1, for wan: this router will", "priority lowered to 1", "wan backup, by keepalived[", "  silent after",
+		"priority put back", "wan primary, by keepalived[", "  address after", "everything is as before", lab.VIP.Addr().String() + " was nobody's for at most ",
 	} {
 		at := strings.Index(rest, phase)
 		if at < 0 {
@@ -63,6 +64,97 @@ func TestDrill(t *testing.T) {
 	}
 	w.isPrimary(ar0)
 	live(since)
+}
+
+// TestDrillGroup: a sync group of two instances moves as one, there and back.
+func TestDrillGroup(t *testing.T) {
+	w := build(t, 60*time.Second, lab.Options{Conntrackd: true})
+	const second = "192.168.77.5"
+	group := `vrrp_sync_group G {
+    group {
+        VI_1
+        VI_2
+    }
+    track_file {
+        wanfail_drill
+    }
+}
+
+vrrp_instance VI_2 {
+    version 3
+    state BACKUP
+    interface eth1
+    virtual_router_id 52
+    priority PRIORITY
+    advert_int 0.1
+    virtual_ipaddress {
+        ` + second + `/24 dev eth1
+    }
+}
+
+vrrp_instance VI_1 {
+    version`
+	w.shipped("keepalived-drill.conf", "vrrp_instance VI_1 {\n    version", group, "    advert_int 0.1\n    track_file {\n        wanfail_drill\n    }\n", "    advert_int 0.1\n")
+	// Who speaks for which instance shows in the priority.
+	priorities := [2][2]int{{250, 150}, {220, 90}}
+	for i := range 2 {
+		r := w.l.Router(i)
+		text, err := r.ReadFile("/etc/keepalived/keepalived.conf")
+		w.must(err)
+		w.must(r.WriteFile("/etc/keepalived/keepalived.conf", strings.Replace(text, "PRIORITY", strconv.Itoa(priorities[i][1]), 1), 0o644))
+	}
+	ar0, ar1 := w.pair()
+	before, _, err := ar0.HasWAN()
+	w.must(err)
+	live := w.sessions()
+	adverts, err := w.l.Capture(ar0.LAN(), lab.FilterControl())
+	w.must(err)
+
+	since := time.Now()
+	out, code := w.code(ar0, "wanfail", "drill", "--yes", "--hold", "1s")
+	t.Logf("drill:\n%s", out)
+	if code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	for _, want := range []string{
+		"group G (VI_1, VI_2), for wan: this router will", "everything is as before",
+		"the peer answers for " + lab.VIP.Addr().String(), "the peer answers for " + second,
+		lab.VIP.Addr().String() + " was nobody's for at most ", second + " was nobody's for at most ",
+	} {
+		if strings.Count(out, want) != 1 {
+			t.Errorf("the report does not say %q once", want)
+		}
+	}
+	if after := w.isPrimary(ar0); after != before {
+		t.Errorf("the address was %s and is %s", before, after)
+	}
+	w.becomesBackup(ar1)
+
+	// first is the first advert of a router with a priority.
+	first := func(after time.Time, r *lab.Router, priority int) time.Time {
+		t.Helper()
+		f, err := adverts.Wait(w.ctx, func(f lab.Frame) bool {
+			a, ok := f.Advert()
+			return ok && f.At.After(after) && a.From == r.Address() && a.Priority == priority
+		})
+		w.must(err)
+		return f.At
+	}
+	away := [2]time.Time{first(since, ar1, 100), first(since, ar1, 90)}
+	back := [2]time.Time{first(away[1], ar0, 200), first(away[1], ar0, 150)}
+	for _, c := range []struct {
+		what string
+		at   [2]time.Time
+	}{{"away", away}, {"back", back}} {
+		apart := c.at[1].Sub(c.at[0]).Abs()
+		t.Logf("the instances move %s within %v", c.what, ms(apart))
+		if apart > 50*time.Millisecond { // half an advert
+			t.Errorf("the group was torn for %v on the way %s", ms(apart), c.what)
+		}
+	}
+	live(back[1])
+	w.noRelease()
+	w.must(adverts.Close())
 }
 
 // recorder is a user script that keeps what it was told.
