@@ -39,6 +39,7 @@ func help(t *testing.T, args ...string) string {
 func TestManualSaysWhatHelpSays(t *testing.T) {
 	app := command.App("1.0")
 	man := flat(manual(app))
+	said := map[string]bool{} // in some --help
 	check := func(text string, where ...string) {
 		t.Helper()
 		// A section of options has lines of two columns: "   --wait value  how long".
@@ -52,6 +53,7 @@ func TestManualSaysWhatHelpSays(t *testing.T) {
 				continue
 			}
 			want := strings.Join(strings.Fields(tag+" "+usage), " ")
+			said[want] = true
 			if !strings.Contains(man, want) {
 				t.Errorf("%v: --help has %q, the manual has not", where, want)
 			}
@@ -71,6 +73,16 @@ func TestManualSaysWhatHelpSays(t *testing.T) {
 			t.Errorf("%s: help or manual lacks %q", c.Name, c.Usage)
 		}
 		check(text, c.Name)
+	}
+	// And the other way round: no option that --help does not have.
+	items := regexp.MustCompile(`(?m)^\.TP\n\.B (\\-.*)\n((?:[^.\n].*\n)+)`).FindAllStringSubmatch(manual(app), -1)
+	for _, item := range items {
+		if got := flat(item[1] + " " + item[2]); !said[got] {
+			t.Errorf("the manual has %q, --help has not", got)
+		}
+	}
+	if len(items) < len(said) {
+		t.Errorf("%d options in the manual, %d in --help", len(items), len(said))
 	}
 }
 
