@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -141,6 +142,6 @@ func report(c *cli.Context, log *slog.Logger, a hooks.Answer) {
 	case hooks.Superseded:
 		log.Debug("superseded", "by", a.By, "role", a.Role)
 	case hooks.Degraded:
-		log.Warn("is "+a.Role.String()+", degraded", "problems", a.Problems)
+		log.Warn("is "+a.Role.String()+", degraded", "problems", strings.Join(a.Problems, "; "))
 	}
 }

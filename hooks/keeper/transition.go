@@ -53,7 +53,7 @@ func (k *Keeper) abandon() {
 // remember ends the transition, with the one line of the log that it gets.
 func (k *Keeper) remember(end string, t hooks.Transition) {
 	k.log.Info(end, "by", t.By, "took", t.Took.Round(10*time.Microsecond),
-		"phases", phaseList(t.Phases), "problems", t.Problems)
+		"phases", phaseList(t.Phases), "problems", strings.Join(t.Problems, "; "))
 	k.past = append(k.past, t)
 	if len(k.past) > remembered {
 		k.past = slices.Delete(k.past, 0, len(k.past)-remembered)
