@@ -117,7 +117,7 @@ type verdict struct {
 func wanted(is hooks.Intents, instance string, gone func(hooks.Process) string) verdict {
 	i, ok := is.For(instance)
 	if !ok {
-		return verdict{by: "boot: nobody has asked for a role yet"}
+		return verdict{by: nobody}
 	}
 	if i.Role == hooks.Primary && i.Owner != (hooks.Process{}) {
 		if why := gone(i.Owner); why != "" {
