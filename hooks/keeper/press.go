@@ -77,7 +77,7 @@ func (p *press) note(pub Publisher, err error) {
 	was, failed := p.failing[pub.String()]
 	switch {
 	case err != nil && err.Error() != was:
-		p.log.Warn("cannot tell "+pub.String(), "error", err)
+		p.log.Warn("cannot tell "+pub.String()+", trying on", "error", err)
 		p.failing[pub.String()] = err.Error()
 	case err == nil && failed:
 		p.log.Debug("has told " + pub.String())

@@ -335,7 +335,7 @@ func (u *uplink) listen(ctx context.Context) {
 	go func() {
 		defer close(x.done)
 		if err := c.Run(ctx, x.updates); err != nil && ctx.Err() == nil {
-			u.log.Error("DHCP client ended", "error", err)
+			u.log.Error("DHCP client ended, another one is started", "error", err)
 		}
 	}()
 }

@@ -116,7 +116,7 @@ func (r *Runner) add(e event) {
 	e.at = time.Now()
 	r.known.take(e)
 	if len(r.queue) == backlog {
-		r.log.Warn("scripts are far behind, an event is left out", "event", r.queue[0].name)
+		r.log.Warn("scripts are far behind, an event is left out: why do they take so long?", "event", r.queue[0].name)
 		r.queue = r.queue[1:]
 	}
 	r.queue = append(r.queue, e)
