@@ -89,7 +89,7 @@ func lines(findings []doctor.Finding) (all []view.Finding) {
 // facts gathers them from this computer.
 func facts(c *cli.Context) *doctor.Facts {
 	f := &doctor.Facts{
-		Version: c.App.Version, ConfigPath: c.String("config"), Parents: map[string]netif.Observed{}, ParentErr: map[string]error{},
+		Version: c.App.Version, UID: os.Geteuid(), ConfigPath: c.String("config"), Parents: map[string]netif.Observed{}, ParentErr: map[string]error{},
 		Addresses: doctor.HostAddresses(),
 	}
 	f.Config, f.ConfigErr = config.Load(c.String("config"))

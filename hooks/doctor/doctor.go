@@ -4,6 +4,7 @@
 package doctor
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -53,7 +54,7 @@ func (d Diagnosis) Code() int {
 // IDs are all that findings can have. That of a service ends in its name.
 func IDs() []string {
 	return []string{
-		"configuration", "keeper", "keepalived", "notify", "notify-master", "notify-backup", "notify-fault", "notify-stop",
+		"root", "configuration", "keeper", "keepalived", "notify", "notify-master", "notify-backup", "notify-fault", "notify-stop",
 		"hook-missing", "hook-owner", "hook-writable", "several-hooks", "advert-version", "drill-left",
 		"enabled-*", "networkmanager", "networkd", "netifd", "ifupdown", "kernel", "parent", "mac-parent", "mac-global",
 		"rp-filter", "forwarding", "tcp-liberal", "conntrackd", "conntrackd-filter", "firewall", "firewall-wan",
@@ -80,6 +81,10 @@ type rule func(*Facts) []Finding
 // Examine judges the facts.
 func Examine(f *Facts) Diagnosis {
 	d := Diagnosis{Schema: Schema, Identity: f.identity(), Findings: []Finding{}}
+	if f.UID != 0 {
+		d.Findings = one("root", Error, fmt.Sprintf("doctor runs as uid %d", f.UID), "what it may not read looks like what is not there", "sudo wanfail doctor")
+		return d
+	}
 	for _, r := range [...]rule{
 		configuration, keeperRuns, keepalivedThere, missingHooks, refusedHooks, severalHooks, fastAdverts, drillLeft,
 		enabledServices, networkManager, networkd, netifd, ifupdown,

@@ -181,6 +181,7 @@ func TestFindings(t *testing.T) {
 		severity Severity
 	}{
 		"configuration":  {debian, func(h *host) { h.config = "config wan wan\n option colour red\n" }, []string{"configuration"}, Error},
+		"not root":       {debian, func(h *host) { h.facts.UID = 1000 }, []string{"root"}, Error},
 		"keeper":         {debian, func(h *host) { h.facts.Keeper = hooks.ErrNoKeeper }, []string{"keeper"}, Error},
 		"no keepalived":  {debian, func(h *host) { h.remove(vrrp) }, []string{"keepalived"}, Error},
 		"no instance":    {debian, func(h *host) { h.write(vrrp, "global_defs {\n}\n") }, []string{"keepalived"}, Error},
@@ -254,6 +255,7 @@ func TestFindings(t *testing.T) {
 		"no firewall":       {debian, func(h *host) { delete(h.outputs, "nft") }, []string{"firewall"}, Error},
 		"rules for another": {debian, func(h *host) { h.outputs["nft"] = "table inet nat {\n oifname \"wan2\" masquerade }" }, []string{"firewall-wan"}, Error},
 		"no zone":           {openWrt, func(h *host) { h.edit("/etc/config/firewall", "'wan'", "'other'") }, []string{"firewall-wan"}, Error},
+		"empty zone":        {openWrt, func(h *host) { h.edit("/etc/config/network", "interface 'wan'", "interface 'isp'") }, []string{"firewall-wan"}, Error},
 		"sync hook": {openWrt, func(h *host) {
 			h.write("/etc/hotplug.d/keepalived/509-dnsmasq", "#!/bin/sh\n/etc/init.d/dnsmasq restart\n")
 		}, []string{"sync-hook"}, Warning},

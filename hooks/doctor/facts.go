@@ -16,6 +16,7 @@ import (
 // Facts are all that the findings rest on.
 type Facts struct {
 	Version   string
+	UID       int // of who asks
 	Config    config.Config
 	ConfigErr error
 	Keeper    error // why the keeper cannot be asked

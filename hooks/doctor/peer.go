@@ -48,16 +48,16 @@ func (f *Facts) identity() Identity {
 func Compare(mine, peer Identity) (all []Finding) {
 	if mine.Version != peer.Version {
 		all = append(all, one("peer-version", Warning, fmt.Sprintf("this router has wanfail %s, the peer %s", mine.Version, peer.Version),
-			"the two have not been tested together", "upgrade the older one")...)
+			"the two have not been tested together", "by hand: upgrade the older one")...)
 	}
 	if mine.Role == hooks.Primary && peer.Role == hooks.Primary {
 		all = append(all, one("peer-role", Error, "both routers are primary", "one MAC address in two places",
-			"let keepalived's adverts through: VRRP is IP protocol 112; see docs/debian.md")...)
+			"by hand: let keepalived's adverts through: VRRP is IP protocol 112; see docs/debian.md")...)
 	}
 	for _, w := range mine.WANs {
 		at := slices.IndexFunc(peer.WANs, func(p WAN) bool { return p.Name == w.Name })
 		if at < 0 {
-			all = append(all, one("peer-wan", Error, "the peer has no wan '"+w.Name+"'", "it cannot take that WAN over", "the same /etc/wanfail.conf on both routers")...)
+			all = append(all, one("peer-wan", Error, "the peer has no wan '"+w.Name+"'", "it cannot take that WAN over", "by hand: the same /etc/wanfail.conf on both routers")...)
 			continue
 		}
 		p := peer.WANs[at]
@@ -70,13 +70,13 @@ func Compare(mine, peer Identity) (all []Finding) {
 		} {
 			if !strings.EqualFold(c.mine, c.peer) {
 				all = append(all, one("peer-"+c.what, Error, fmt.Sprintf("%s of %s is '%s' here and '%s' on the peer", c.what, w.Name, c.mine, c.peer),
-					"to the ISP they are two clients, with two addresses: no session survives", "the same wan section on both routers")...)
+					"to the ISP they are two clients, with two addresses: no session survives", "by hand: the same wan section on both routers")...)
 			}
 		}
 	}
 	for _, p := range peer.WANs {
 		if !slices.ContainsFunc(mine.WANs, func(w WAN) bool { return w.Name == p.Name }) {
-			all = append(all, one("peer-wan", Error, "the peer has a wan '"+p.Name+"' that is not here", "this router cannot take that WAN over", "the same /etc/wanfail.conf on both routers")...)
+			all = append(all, one("peer-wan", Error, "the peer has a wan '"+p.Name+"' that is not here", "this router cannot take that WAN over", "by hand: the same /etc/wanfail.conf on both routers")...)
 		}
 	}
 	return append(all, compareVRRP(mine.Instances, peer.Instances)...)
@@ -89,7 +89,7 @@ func compareVRRP(mine, peer []*Instance) (all []Finding) {
 		}
 		at := slices.IndexFunc(peer, func(p *Instance) bool { return !p.Group && p.Name == m.Name })
 		if at < 0 {
-			all = append(all, one("peer-vrrp", Error, "the peer has no "+m.Title(), "nobody takes over from whom", "the same vrrp_instance on both routers, but for router_id and priority")...)
+			all = append(all, one("peer-vrrp", Error, "the peer has no "+m.Title(), "nobody takes over from whom", "by hand: the same vrrp_instance on both routers, but for router_id and priority")...)
 			continue
 		}
 		p := peer[at]
@@ -102,12 +102,12 @@ func compareVRRP(mine, peer []*Instance) (all []Finding) {
 		} {
 			if c.mine != c.peer {
 				all = append(all, one("peer-"+strings.ReplaceAll(c.what, "_", "-"), Error, fmt.Sprintf("%s of %s is '%s' here and '%s' on the peer", c.what, m.Title(), c.mine, c.peer),
-					"they do not understand each other's adverts, and both become master", "the same value on both routers")...)
+					"they do not understand each other's adverts, and both become master", "by hand: the same value on both routers")...)
 			}
 		}
 		if m.Priority == p.Priority {
 			all = append(all, one("peer-priority", Warning, fmt.Sprintf("both routers have priority %d in %s", m.Priority, m.Title()),
-				"the addresses decide who is master, and after a cut in the LAN nobody can foresee who", "200 on one, 100 on the other")...)
+				"the addresses decide who is master, and after a cut in the LAN nobody can foresee who", "by hand: 200 on one, 100 on the other")...)
 		}
 	}
 	return all

@@ -56,19 +56,19 @@ func Probe(ctx context.Context, cfg config.Config, limit time.Duration) (all []F
 func judge(w config.WAN, offers []dhcp.Offer, err error) (all []Finding) {
 	switch {
 	case err != nil:
-		return one("probe", Error, w.Name+": "+err.Error(), "the ISP could not be asked", "set "+w.Parent+" up and run doctor as root")
+		return one("probe", Error, w.Name+": "+err.Error(), "the ISP could not be asked", "ip link set dev "+w.Parent+" up")
 	case len(offers) == 0:
-		return one("probe-silent", Error, fmt.Sprintf("nobody answers a DISCOVER from %s on %s", w.MAC, w.Parent), "this router would have no lease as primary", dhcp.NoAnswer.Text())
+		return one("probe-silent", Error, fmt.Sprintf("nobody answers a DISCOVER from %s on %s", w.MAC, w.Parent), "this router would have no lease as primary", "by hand: "+dhcp.NoAnswer.Text())
 	}
 	servers := map[netip.Addr]bool{}
 	for _, o := range offers {
 		servers[o.Server] = true
 		if o.Lease == nil {
-			all = append(all, one("probe-unusable", Error, fmt.Sprintf("the offer of %s on %s cannot be used: %v", o.Server, w.Parent, o.Refusal), "this router would have no lease as primary", dhcp.Unusable.Text())...)
+			all = append(all, one("probe-unusable", Error, fmt.Sprintf("the offer of %s on %s cannot be used: %v", o.Server, w.Parent, o.Refusal), "this router would have no lease as primary", "by hand: "+dhcp.Unusable.Text())...)
 		}
 	}
 	if len(servers) > 1 {
-		all = append(all, one("probe-servers", Warning, fmt.Sprintf("%d DHCP servers answer on %s", len(servers), w.Parent), "the routers may get addresses from different ones", dhcp.OtherServer.Text())...)
+		all = append(all, one("probe-servers", Warning, fmt.Sprintf("%d DHCP servers answer on %s", len(servers), w.Parent), "the routers may get addresses from different ones", "by hand: "+dhcp.OtherServer.Text())...)
 	}
 	return all
 }

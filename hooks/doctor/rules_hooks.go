@@ -42,7 +42,7 @@ func keepalivedThere(f *Facts) []Finding {
 	case errors.Is(f.KeepalivedErr, fs.ErrNotExist):
 		return one("keepalived", Error, "there is no keepalived.conf", "nobody decides who is primary", f.install("keepalived")+f.beginKeepalived())
 	}
-	return one("keepalived", Error, "keepalived.conf: "+f.KeepalivedErr.Error(), "its hooks could not be looked at", "by hand: run doctor as root; keepalived -t says what it thinks of the file")
+	return one("keepalived", Error, "keepalived.conf: "+f.KeepalivedErr.Error(), "its hooks could not be looked at", "by hand: keepalived -t says what it thinks of the file")
 }
 
 // ours are the hooks of i that reach wanfail, by event.

@@ -65,7 +65,7 @@ func ifupdown(f *Facts) (all []Finding) {
 func parents(f *Facts) (all []Finding) {
 	for _, w := range f.Config.WANs {
 		if err := f.ParentErr[w.Name]; err != nil {
-			all = append(all, one("kernel", Error, w.Name+": "+err.Error(), "the links could not be looked at", "by hand: run doctor as root")...)
+			all = append(all, one("kernel", Error, w.Name+": "+err.Error(), "the links could not be looked at", "by hand: the kernel's log may say more")...)
 			continue
 		}
 		for _, text := range f.Parents[w.Name].Warnings {
@@ -168,7 +168,7 @@ func conntrackdThere(f *Facts) []Finding {
 		found = "conntrackd does not replicate: /etc/conntrackd/conntrackd.conf has no Sync section"
 		fix = "cp " + examples + "conntrackd/conntrackd-lan.conf /etc/conntrackd/conntrackd.conf; editor /etc/conntrackd/conntrackd.conf; " + f.enable("conntrackd") + "; " + f.restart("conntrackd")
 		if f.OpenWrt {
-			fix = "by hand: docs/openwrt.md, step 9"
+			fix = strings.Replace(fix, "; editor", "; sed -i /Systemd/d /etc/conntrackd/conntrackd.conf; vi", 1)
 		}
 	}
 	if !c.Installed {
@@ -261,7 +261,7 @@ func dnsmasqForce(f *Facts) (all []Finding) {
 	for _, name := range f.DHCPUnforced {
 		all = append(all, one("dnsmasq-force", Warning, fmt.Sprintf("dhcp section '%s' has no option force '1'", name),
 			"dnsmasq looks for another DHCP server for 3 s when it starts, finds the peer's that is just stopping, and serves no addresses",
-			fmt.Sprintf("uci set dhcp.%s.force='1'; uci commit dhcp", name))...)
+			fmt.Sprintf("uci set dhcp.%s.force=1; uci commit dhcp", name))...)
 	}
 	return all
 }

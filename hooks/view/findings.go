@@ -3,6 +3,7 @@ package view
 import (
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Finding is one of doctor's.
@@ -21,7 +22,11 @@ func (s Screen) Findings(w io.Writer, all []Finding) {
 		p.line(f.Severity, st, f.ID, "")
 		p.line("  found", plain, "", f.Found)
 		p.line("  why", plain, "", f.Why)
-		p.line("  fix", bold, f.Fix, "")
+		if strings.HasPrefix(f.Fix, "by hand: ") {
+			p.line("  fix", bold, f.Fix, "")
+		} else { // not broken into lines: it is for the shell
+			fmt.Fprintf(w, "%s%s\n", p.paint(dim, fmt.Sprintf("%-*s", margin, "  fix")), p.paint(bold, clean(f.Fix)))
+		}
 		p.gap()
 	}
 	if len(all) == 0 {

@@ -182,8 +182,8 @@ func TestAnswer(t *testing.T) {
 func TestFindings(t *testing.T) {
 	var b bytes.Buffer
 	Screen{}.Findings(&b, []Finding{
-		{"notify-stop", "error", "vrrp_instance VI_1 has no notify_stop (/etc/keepalived/keepalived.conf:31)", "each `systemctl stop keepalived` leaves the WAN up on both routers", `add: notify_stop "/usr/sbin/wanfail backup"`},
-		{"mac-global", "warning", "macaddr 00:68:71:2e:62:67 of wan is not locally administered", "it belongs to some card", "take another one"},
+		{"notify-stop", "error", "vrrp_instance VI_1 has no notify_stop (/etc/keepalived/keepalived.conf:31)", "each `systemctl stop keepalived` leaves the WAN up on both routers", `sed -i -E -e '/^\s*vrrp_instance VI_1 \{/a notify_stop "/usr/sbin/wanfail backup"' /etc/keepalived/keepalived.conf; systemctl try-reload-or-restart keepalived`},
+		{"mac-global", "warning", "macaddr 00:68:71:2e:62:67 of wan is not locally administered", "it belongs to some card", "by hand: take another one, the same on both routers, whose first byte is 02 or 06 or 0a"},
 	})
 	Screen{}.Findings(&b, nil)
 	golden(t, "findings.golden", b.Bytes())
