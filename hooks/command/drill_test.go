@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,6 +30,37 @@ func (r *router) cmdFlock(ts *testscript.TestScript, neg bool, args []string) {
 	r.locked, err = os.Open(ts.MkAbs(args[0]))
 	ts.Check(err)
 	ts.Check(syscall.Flock(int(r.locked.Fd()), syscall.LOCK_EX))
+}
+
+// asked CODE ANSWER ARGS... runs the program on a terminal and answers when it
+// asks: with a line, or with a signal.
+func (r *router) cmdAsked(ts *testscript.TestScript, neg bool, args []string) {
+	master, slave, err := pty()
+	ts.Check(err)
+	defer master.Close()
+	cmd := r.command(ts, args[2:])
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	r.do(cmd.Start)
+	ts.Check(slave.Close())
+	out := &lines{}
+	done := make(chan struct{})
+	go func() { // ends with the last who has the terminal
+		defer close(done)
+		_, _ = io.Copy(out, master)
+	}()
+	r.await(ts, "question", func() bool { return strings.Contains(out.String(), "[y/N] ") })
+	if s, ok := map[string]syscall.Signal{"SIGINT": syscall.SIGINT, "SIGHUP": syscall.SIGHUP}[args[1]]; ok {
+		ts.Check(cmd.Process.Signal(s))
+	} else {
+		_, err = master.WriteString(args[1] + "\n")
+		ts.Check(err)
+	}
+	_ = cmd.Wait()
+	<-done
+	_, _ = ts.Stdout().Write([]byte(strings.ReplaceAll(out.String(), "\r", "")))
+	if got := strconv.Itoa(cmd.ProcessState.ExitCode()); got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
 }
 
 // exercise is a drill that runs on the router of a pairing.

@@ -70,6 +70,7 @@ func TestScripts(t *testing.T) {
 			"watch":        on((*router).cmdWatch),
 			"seen":         on((*router).cmdSeen),
 			"heard":        on((*router).cmdHeard),
+			"asked":        on((*router).cmdAsked),
 			"flock":        on((*router).cmdFlock),
 			"killkeeper":   on((*router).cmdKillKeeper),
 		},

@@ -140,8 +140,8 @@ vrrp_instance VI_1 {
 		w.must(err)
 		return f.At
 	}
-	away := [2]time.Time{first(since, ar1, 100), first(since, ar1, 90)}
-	back := [2]time.Time{first(away[1], ar0, 200), first(away[1], ar0, 150)}
+	away := [2]time.Time{first(since, ar1, priorities[1][0]), first(since, ar1, priorities[1][1])}
+	back := [2]time.Time{first(away[1], ar0, priorities[0][0]), first(away[1], ar0, priorities[0][1])}
 	for _, c := range []struct {
 		what string
 		at   [2]time.Time
