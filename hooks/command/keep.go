@@ -119,6 +119,7 @@ func keep(c *cli.Context) error {
 		log.Debug("keeper is ready", "version", c.App.Version)
 	}
 	scripts := userhooks.New(userhooks.Dir, filepath.Join(o.RunDir, userhooks.MemoryFile), log).Outside()
+	scripts.Only(o.Config.WANs)
 	o.Roles, o.Publishers = scripts.Role, append(o.Publishers, scripts)
 	var beside sync.WaitGroup
 	ctx, cancel := context.WithCancel(c.Context)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,6 +101,16 @@ func (r *Runner) Publish(_ context.Context, wan config.WAN, l *dhcp.Lease) error
 func (r *Runner) Withdraw(_ context.Context, wan config.WAN) error {
 	r.lease(wan, nil)
 	return nil
+}
+
+// Only tells that the leases of other WANs are lost: the configuration has been
+// changed between an earlier keeper and this one. Run comes later.
+func (r *Runner) Only(wans []config.WAN) {
+	for name := range r.told.Leases {
+		if !slices.ContainsFunc(wans, func(w config.WAN) bool { return w.Name == name }) {
+			r.lease(config.WAN{Name: name}, nil)
+		}
+	}
 }
 
 func (r *Runner) lease(wan config.WAN, l *dhcp.Lease) {

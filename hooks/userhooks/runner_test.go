@@ -275,6 +275,9 @@ func TestRestart(t *testing.T) {
 			if l := told.Leases["wan"]; l != nil {
 				at = " at " + l.Addr().String()
 			}
+			if l := told.Leases["wan2"]; l != nil {
+				at += " and " + l.Addr().String()
+			}
 			return told.Role+at == remembered
 		})
 		if got := g.lines("log"); !slices.Equal(got, want) {
@@ -295,6 +298,16 @@ func TestRestart(t *testing.T) {
 	_ = g.r.Publish(t.Context(), wan, renewed)
 	_ = g.r.Publish(t.Context(), wan, lease("192.0.2.8/24"))
 	expects("second keeper: another lease", "primary at 192.0.2.8", "changed 192.0.2.8 192.0.2.7")
+	other := wan
+	other.Name = "wan2"
+	_ = g.r.Publish(t.Context(), other, lease("192.0.2.9/24"))
+	expects("a WAN that goes soon", "primary at 192.0.2.8 and 192.0.2.9", "bound 192.0.2.9")
+	g.stop()
+
+	g.renew()
+	g.r.Only([]config.WAN{wan})
+	g.start()
+	expects("the configuration has one WAN less", "primary at 192.0.2.8", "lost 192.0.2.9")
 	g.r.patience = time.Hour
 	g.r.Role(hooks.Backup, "x")
 	_ = g.r.Withdraw(t.Context(), wan)
@@ -303,7 +316,7 @@ func TestRestart(t *testing.T) {
 	start()
 	g.r.Role(hooks.Backup, "x")
 	_ = g.r.Withdraw(t.Context(), wan)
-	expects("third keeper: what the second had no time for", "backup", "backup", "lost 192.0.2.8")
+	expects("another keeper: what the one before had no time for", "backup", "backup", "lost 192.0.2.8")
 	g.stop()
 
 	if err := os.WriteFile(g.memory, []byte("{"), 0o600); err != nil {
