@@ -52,7 +52,7 @@ func (r *Router) configure() error {
 	o := r.l.opt
 	i, peer := r.index, 1-r.index
 	data := map[string]any{
-		"Name": r.Name, "Index": i, "Priority": 150 - 50*i, "VIP": VIP, "VIPAddr": VIP.Addr(), "ISP": Gateway,
+		"Name": r.Name, "Index": i, "Priority": 250 - 30*i, "VIP": VIP, "VIPAddr": VIP.Addr(), "ISP": Gateway,
 		"Advert":    strconv.FormatFloat(o.Advert.Seconds(), 'f', 2, 64),
 		"NoPreempt": o.NoPreempt, "PreemptDelay": int(o.PreemptDelay.Seconds()),
 		"LAN": routerLAN[i].Addr(), "LANPeer": routerLAN[peer].Addr(),

@@ -303,9 +303,9 @@ func TestCheckWithKeepalived(t *testing.T) {
 		return fmt.Sprintf("vrrp_script %s {\nscript \"%s %s\"\ninterval 1\ntimeout 1\nfall 2\nrise 1\n%s\n}\n", name, p.bin, strings.Join(p.args(strings.Fields(args)...), " "), weight)
 	}
 	file := p.dir + "/k/keepalived.conf"
-	p.write(file, script("wanfail_router", "check --local", "")+script("wanfail_line", "check", "weight -50")+
-		p.config(200, "track_script {\nwanfail_router\nwanfail_line\n}\n"+p.hooks()), 0o644)
-	p.write(p.dir+"/peer/k.conf", strings.ReplaceAll(p.config(100, ""), p.dir+"/drill", p.dir+"/peer/drill"), 0o644)
+	p.write(file, script("wanfail_router", "check --local", "")+script("wanfail_line", "check", "weight -20")+
+		p.config(250, "track_script {\nwanfail_router\nwanfail_line\n}\n"+p.hooks()), 0o644)
+	p.write(p.dir+"/peer/k.conf", strings.ReplaceAll(p.config(220, ""), p.dir+"/drill", p.dir+"/peer/drill"), 0o644)
 	p.start(p.router, p.bin, p.args("keeper")...)
 	p.await("role      backup", "status")
 	log := p.keepalived(p.router, file)
@@ -332,9 +332,9 @@ func TestCheckWithKeepalived(t *testing.T) {
 	if out, code := p.wanfail("check", "--local"); code != 0 {
 		t.Errorf("the line is no business of --local: %s", out)
 	}
-	log.await(t, "effective priority from 200 to 150")
+	log.await(t, "effective priority from 250 to 230")
 	isp(func(l netlink.Link) error { return netlink.AddrAdd(l, gateway) })
-	log.await(t, "effective priority from 150 to 200")
+	log.await(t, "effective priority from 230 to 250")
 	now, _ := p.wanfail("status", "--json")
 	if got := sinceLine(now); got != since || strings.Contains(log.out.String(), "FAULT") {
 		t.Errorf("the role moved with the line: %s, before %s", got, since)

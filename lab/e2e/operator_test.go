@@ -28,7 +28,7 @@ func (w *world) shipped(name string, change ...string) {
 		text := string(raw)
 		all := append([]string{
 			"router_id ar0 ", "router_id " + r.Name + " ",
-			"priority 200 ", fmt.Sprintf("priority %d ", 200-100*i),
+			"priority 250", fmt.Sprintf("priority %d", 250-30*i),
 			"192.168.10.1/24", lab.VIP.String(),
 			"    preempt_delay 30\n", "",
 		}, change...)
@@ -145,14 +145,14 @@ func TestCheckDeadISP(t *testing.T) {
 		return f.At
 	}
 	since := time.Now()
-	advertised(since, 200)
+	advertised(since, 250)
 	backup, err := ar1.Voice()
 	w.must(err)
 
 	w.l.ISP.StopServer()
 	_, err = w.l.ISP.Run(w.ctx, "ip", "link", "set", "eth0", "down") // behind the switch: the routers keep their carrier
 	w.must(err)
-	t.Logf("the adverts tell of the dead line after %v", ms(advertised(since, 150).Sub(since)))
+	t.Logf("the adverts tell of the dead line after %v", ms(advertised(since, 230).Sub(since)))
 	w.stays(since, 4*time.Second)
 	for _, c := range []struct {
 		r    *lab.Router
@@ -171,7 +171,7 @@ func TestCheckDeadISP(t *testing.T) {
 	_, err = w.l.ISP.Run(w.ctx, "ip", "link", "set", "eth0", "up")
 	w.must(err)
 	w.must(w.l.ISP.StartServer(w.ctx, lab.Dnsmasq))
-	advertised(time.Now(), 200)
+	advertised(time.Now(), 250)
 	w.stays(since, 0)
 	w.isPrimary(ar0)
 	w.isBackup(ar1)
