@@ -303,6 +303,37 @@ func TestDrillConfigurations(t *testing.T) {
 	}
 }
 
+// What `wanfail drill` refuses is a FAULT to keepalived, even without a peer; and
+// a group with the track_file is none.
+func TestDrillFaults(t *testing.T) {
+	p := newPairing(t)
+	p.write(p.dir+"/wanfail.conf", "config wan wan\n\toption parent eth2\n\toption macaddr 02:68:71:2e:62:67\n\toption instance VI_1\n", 0o644)
+	const track = "track_file {\nwanfail_drill\n}\n"
+	group := "vrrp_sync_group G {\ngroup {\nVI_1\n}\n"
+	for name, c := range map[string]struct{ config, says string }{
+		"member": {p.config(200, track) + group + "}\n", "Entering FAULT STATE"},
+		"owner":  {p.config(255, track), "Entering FAULT STATE"},
+		"group":  {p.config(200, "") + group + track + "}\n", "Changing effective priority from 200 to 1"},
+		"both, with weights": {
+			p.config(200, track) + group + "sync_group_tracking_weight\n" + track + "}\n", "Changing effective priority from 200 to 1",
+		},
+	} {
+		p.write(p.dir+"/k.conf", c.config, 0o644)
+		k := p.keepalived(p.router, p.dir+"/k.conf")
+		k.await(t, "Entering MASTER STATE")
+		p.write(p.dir+"/drill", "-253\n", 0o644)
+		k.await(t, c.says)
+		k.stop()
+		if fault := strings.Contains(k.out.String(), "FAULT STATE"); fault != strings.Contains(c.says, "FAULT") {
+			t.Errorf("%s: FAULT is %t:\n%s", name, fault, k.out.String())
+		}
+		out, code := p.wanfail("drill", "--dry-run", "--keepalived", p.dir+"/k.conf")
+		if refused := code == 2; refused != strings.Contains(c.says, "FAULT") {
+			t.Errorf("%s: the drill says %s", name, out)
+		}
+	}
+}
+
 // Two WANs that follow an instance each move together, or one of them alone.
 func TestDrillWANs(t *testing.T) {
 	p := newPairing(t)
