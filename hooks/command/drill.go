@@ -141,7 +141,11 @@ func chosen(c *cli.Context) (*drill.Scope, error) {
 func describe(w io.Writer, s *drill.Scope, plan drill.Plan) {
 	fmt.Fprintf(w, "%s, for %s: this router will\n", s, strings.Join(s.WANs, ", "))
 	fmt.Fprintf(w, "  1. lower its priority to 1 through %s;\n", strings.Join(s.Files, ", "))
-	fmt.Fprintf(w, "  2. wait at most %v until the peer has taken over;\n", plan.Limit)
+	delay := ""
+	if s.Delay > 0 {
+		delay = fmt.Sprintf(" (preempt_delay %gs)", s.Delay)
+	}
+	fmt.Fprintf(w, "  2. wait at most %v%s until the peer has taken over;\n", plan.Limit, delay)
 	fmt.Fprintf(w, "  3. put the priority back after %v more, ", plan.Hold)
 	if plan.Stay {
 		fmt.Fprintln(w, "and stay backup (nopreempt).")

@@ -172,7 +172,7 @@ func (d *run) fit() error {
 		return ErrNotPrimary
 	}
 	for _, w := range d.now.WANs {
-		if w.Role == hooks.Primary && !w.Address.IsValid() {
+		if slices.Contains(d.WANs, w.Name) && !w.Address.IsValid() {
 			return fmt.Errorf("%s has no lease: this router is not well enough for a drill, see wanfail status", w.Name)
 		}
 	}

@@ -68,7 +68,11 @@ func Choose(k *doctor.Keepalived, wans []config.WAN, name string) (*Scope, error
 		}
 	}
 	if drills == "" {
-		return nil, fmt.Errorf("%s has no track_file whose name has `drill` in it: see keepalived-drill.conf among the examples", k.File)
+		uci := ""
+		if k.File == "/tmp/keepalived.conf" { // what OpenWrt makes of /etc/config/keepalived, which has no such section
+			uci = ", and name a file of your own with `option alt_config_file`"
+		}
+		return nil, fmt.Errorf("%s has no track_file whose name has `drill` in it: see keepalived-drill.conf among the examples%s", k.File, uci)
 	}
 	for _, u := range chosen {
 		wan, follows := followed[u.Head.Name]
