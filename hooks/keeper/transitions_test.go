@@ -169,6 +169,10 @@ func TestInstances(t *testing.T) {
 		t.Errorf("after a backup without a name: %v", got)
 	}
 	before := len(w.status().Transitions)
+	// The first transition lasts until the second hook, however busy the computer is.
+	w.services.mu.Lock()
+	w.services.delay = time.Second
+	w.services.mu.Unlock()
 	var hooked sync.WaitGroup
 	for _, scope := range []string{"VI_1", "VI_2"} {
 		i := w.intent(hooks.Primary)
