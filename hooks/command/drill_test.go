@@ -270,6 +270,7 @@ func TestDrillConfigurations(t *testing.T) {
 		{"restart", "", "", []string{"--hold", "1m"}, true, 1, "the peer did not keep the role"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			p := newPairing(t)
 			p.write(p.dir+"/k.conf", p.config(200, "track_file {\nwanfail_drill\n}\n"+c.mine+"\n"+p.hooks()), 0o644)
 			p.write(p.dir+"/peer/k.conf", strings.ReplaceAll(p.config(100, c.peer), p.dir+"/drill", p.dir+"/peer/drill"), 0o644)
