@@ -55,7 +55,7 @@ func (d Diagnosis) Code() int {
 func IDs() []string {
 	return []string{
 		"root", "configuration", "keeper", "keepalived", "notify", "notify-master", "notify-backup", "notify-fault", "notify-stop",
-		"hook-missing", "hook-owner", "hook-writable", "several-hooks", "advert-version", "drill-left",
+		"hook-missing", "hook-owner", "hook-writable", "hook-user", "several-hooks", "advert-version", "drill-left",
 		"enabled-*", "networkmanager", "networkd", "netifd", "ifupdown", "kernel", "parent", "mac-parent", "mac-global",
 		"rp-filter", "forwarding", "tcp-liberal", "conntrackd", "conntrackd-filter", "firewall", "firewall-wan",
 		"sync-hook", "dnsmasq-force", "clock", "boot-id",
@@ -86,7 +86,7 @@ func Examine(f *Facts) Diagnosis {
 		return d
 	}
 	for _, r := range [...]rule{
-		configuration, keeperRuns, keepalivedThere, missingHooks, refusedHooks, severalHooks, fastAdverts, drillLeft,
+		configuration, keeperRuns, keepalivedThere, missingHooks, refusedHooks, hookUser, severalHooks, fastAdverts, drillLeft,
 		enabledServices, networkManager, networkd, netifd, ifupdown,
 		parents, macAddress,
 		reversePath, forwarding, liberalTCP, conntrackdThere, conntrackdFilter, firewall,

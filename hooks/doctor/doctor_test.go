@@ -202,6 +202,12 @@ func TestFindings(t *testing.T) {
 				h.t.Fatal(err)
 			}
 		}, []string{"hook-owner"}, Error},
+		"script user": {debian, func(h *host) { h.edit(vrrp, "script_user root", "script_user nobody") }, []string{"hook-user"}, Error},
+		"user in the log": {debian, func(h *host) {
+			h.edit(vrrp, "script_user root", "")
+			h.write("/etc/passwd", "root:x:0:0::/root:/bin/sh\nkeepalived_script:x:999:999::/:/bin/false\n")
+		}, []string{"hook-user"}, Error},
+		"no quotes": {debian, func(h *host) { h.edit(vrrp, `"/usr/sbin/wanfail primary"`, "/usr/sbin/wanfail primary") }, []string{"hook-user"}, Error},
 		"generic and four": {debian, func(h *host) {
 			h.edit(vrrp, "preempt_delay 30", "notify \"/usr/sbin/wanfail notify\"")
 		}, []string{"several-hooks"}, Warning},
@@ -297,7 +303,7 @@ func TestCompare(t *testing.T) {
 		if err := json.Unmarshal(raw, &peer); err != nil {
 			t.Fatal(err)
 		}
-		peer.Instances[0].Priority = 100
+		peer.Instances[0].Priority--
 		return peer
 	}
 	if got := Compare(mine, clone()); len(got) > 0 {
@@ -312,7 +318,7 @@ func TestCompare(t *testing.T) {
 		"peer-version":           func(p *Identity) { p.Version = "0.9" },
 		"peer-wan":               func(p *Identity) { p.WANs = append(p.WANs, WAN{Name: "wan2"}) },
 		"peer-virtual-router-id": func(p *Identity) { p.Instances[0].RouterID = "52" },
-		"peer-priority":          func(p *Identity) { p.Instances[0].Priority = 200 },
+		"peer-priority":          func(p *Identity) { p.Instances[0].Priority++ },
 		"peer-advert-int":        func(p *Identity) { p.Instances[0].Advert = 1 },
 		"peer-virtual-ipaddress": func(p *Identity) { p.Instances[0].VIPs = []string{"192.168.10.9/24"} },
 		"peer-vrrp":              func(p *Identity) { p.Instances[0].Name = "VI_2" },
@@ -396,9 +402,18 @@ func TestGlobBounded(t *testing.T) {
 	}
 }
 
-// IDs are in the source, all of them and no others; end-to-end scenarios provoke
-// and correct each.
+// IDs are those in the source, and in the documentation; end-to-end scenarios
+// provoke and correct each.
 func TestIDs(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/status.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range IDs() {
+		if !strings.Contains(string(docs), "`"+strings.Replace(id, "*", "NAME", 1)+"`") {
+			t.Errorf("docs/status.md does not name %s", id)
+		}
+	}
 	var source string
 	files, err := filepath.Glob("*.go")
 	if err != nil {

@@ -59,6 +59,7 @@ type Hook struct {
 	Event string // notify, notify_master, ..., vrrp_notify_fifo_script
 	Path  string // of the program
 	Where string // file:line
+	User  string // who runs it; "": who runs all scripts
 	// Ours tells that it reaches wanfail.
 	Ours bool
 	// Parts are the components of Path, / first, without the symbolic links in it;
@@ -99,7 +100,9 @@ type Instance struct {
 // Keepalived is what matters here of its configuration.
 type Keepalived struct {
 	File       string
-	Security   bool // enable_script_security
+	Security   bool   // enable_script_security
+	User       string // who runs scripts
+	userFrom   string // what says so; "": nothing, and then keepalived_script does, if there is one
 	FIFO       []*Hook
 	Instances  []*Instance
 	TrackFiles map[string]TrackFile
@@ -174,7 +177,14 @@ func (s *System) KeepalivedFile(file string) (*Keepalived, error) {
 	}
 	k := &Keepalived{File: file, TrackFiles: map[string]TrackFile{}}
 	version := 2
+	k.User = "root"
+	if regexp.MustCompile(`(?m)^keepalived_script:`).MatchString(s.text("/etc/passwd")) {
+		k.User = "keepalived_script"
+	}
 	for _, g := range root.all("global_defs") {
+		for _, u := range g.all("script_user") {
+			k.User, k.userFrom = u.word(1), u.file
+		}
 		_, on := g.value("enable_script_security")
 		k.Security = k.Security || on
 		if v, ok := g.value("vrrp_version"); ok {
@@ -250,7 +260,7 @@ func (s *System) hook(b *block) *Hook {
 	if len(command) == 0 {
 		return h
 	}
-	h.Path = command[0]
+	h.Path, h.User = command[0], b.word(2)
 	switch {
 	case strings.Contains(b.word(1), "hotplug-call keepalived"): // OpenWrt
 		h.Ours = s.exists("/etc/hotplug.d/keepalived/50-wanfail")

@@ -5,7 +5,6 @@ import (
 	"path"
 	"regexp"
 	"slices"
-	"strings"
 )
 
 // openWrt looks at UCI files and hotplug scripts.
@@ -47,23 +46,16 @@ func (s *System) openWrt(f *Facts) {
 	}
 }
 
-var (
-	// The library of keepalived's package starts and stops what is named, by
-	// default also (anew) whenever a file arrives from the peer.
-	driven  = regexp.MustCompile(`(?m)^\s*set_(restart|reload|stop)_if_(master|backup)\b`)
-	unsyncs = regexp.MustCompile(`(?m)^\s*set_reload_if_sync\s+0\s*$`)
-)
-
 // drives is how to keep a hotplug script from starting or stopping a service,
-// empty if it does not.
+// empty if it does not. The library of keepalived's package does so with the
+// service that is named, also on a backup whenever a file arrives from the peer;
+// without a name it goes on copying the files.
 func drives(script, file, service string) string {
-	if regexp.MustCompile(`(?m)^\s*set_service_name\s+"?` + regexp.QuoteMeta(service) + `"?\s*$`).MatchString(script) {
-		if !driven.MatchString(script) && unsyncs.MatchString(script) {
-			return ""
-		}
-		return "sed -i -E -e '/^\\s*set_(restart|reload|stop)_if_/d' -e 's/^(\\s*)(set_service_name .*)/\\1\\2\\n\\1set_reload_if_sync 0/' " + file
+	service = regexp.QuoteMeta(service)
+	if regexp.MustCompile(`(?m)^\s*set_service_name\s+["']?` + service + `["']?\s*$`).MatchString(script) {
+		return `sed -i '/^[[:space:]]*set_service_name[[:space:]]/d' ` + file
 	}
-	if regexp.MustCompile(`(/etc/init\.d/|service\s+)` + regexp.QuoteMeta(service) + `\s+(re)?(start|stop|load)`).MatchString(strings.ReplaceAll(script, `"`, "")) {
+	if regexp.MustCompile(`(/etc/init\.d/|service\s+)` + service + `["']?\s+(re)?(start|stop|load)`).MatchString(script) {
 		return "rm " + file
 	}
 	return ""

@@ -107,7 +107,7 @@ func compareVRRP(mine, peer []*Instance) (all []Finding) {
 		}
 		if m.Priority == p.Priority {
 			all = append(all, one("peer-priority", Warning, fmt.Sprintf("both routers have priority %d in %s", m.Priority, m.Title()),
-				"the addresses decide who is master, and after a cut in the LAN nobody can foresee who", "by hand: 200 on one, 100 on the other")...)
+				"the addresses decide who is master, and after a cut in the LAN nobody can foresee who", "by hand: 250 on one, 220 on the other")...)
 		}
 	}
 	return all

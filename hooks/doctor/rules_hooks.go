@@ -151,6 +151,35 @@ func refusedHooks(f *Facts) (all []Finding) {
 	return all
 }
 
+// hookUser wants hooks to be run by root. Without script_user keepalived's log
+// asks for a user keepalived_script, and whoever makes one has no hooks.
+func hookUser(f *Facts) (all []Finding) {
+	k := f.Keepalived
+	if k == nil {
+		return nil
+	}
+	hooks := slices.Clone(k.FIFO)
+	for _, i := range k.Instances {
+		hooks = append(hooks, i.Hooks...)
+	}
+	const why = "wanfail cannot change the network, nor reach its keeper"
+	for _, h := range hooks {
+		switch {
+		case !h.Ours || h.User == "root":
+		case h.User != "":
+			return one("hook-user", Error, fmt.Sprintf("%s is run by user '%s' (%s)", h.Event, h.User, h.Where), why,
+				"by hand: the command and its arguments in one pair of quotes, and no user after it; then "+f.reloadKeepalived())
+		case k.User != "root":
+			fix := fmt.Sprintf(`sed -i -E 's/^(\s*script_user)\s.*/\1 root/' %s; %s`, k.userFrom, f.reloadKeepalived())
+			if k.userFrom == "" {
+				fix = fmt.Sprintf(`sed -i '1i global_defs {\n    script_user root\n}' %s; %s`, k.File, f.reloadKeepalived())
+			}
+			return one("hook-user", Error, "user "+k.User+" runs keepalived's scripts", why, fix)
+		}
+	}
+	return nil
+}
+
 func refused(h *Hook, reload string) Finding {
 	if len(h.Parts) == 0 {
 		file, _, _ := strings.Cut(h.Where, ":")

@@ -9,7 +9,7 @@ import (
 )
 
 // TestNetworkManagers: systemd-networkd with a file that matches every macvlan
-// leaves the WAN alone, and so would NetworkManager.
+// leaves the WAN alone, and so does NetworkManager.
 func TestNetworkManagers(t *testing.T) {
 	w := build(t, 60*time.Second)
 	r := w.l.Router(0)
@@ -49,12 +49,15 @@ func TestNetworkManagers(t *testing.T) {
 	w.run(r, "systemctl", "restart", "systemd-networkd")
 	others("other2")
 	alone("found by a new networkd")
-	if got := w.run(r, "udevadm", "info", "/sys/class/net/wan"); !strings.Contains(got, "E: NM_UNMANAGED=1\n") {
-		t.Errorf("udev does not tell NetworkManager: %s", got)
-	}
-	if got := w.run(r, "udevadm", "info", "/sys/class/net/other1"); strings.Contains(got, "NM_UNMANAGED") {
-		t.Errorf("other macvlans are none of our business: %s", got)
-	}
+
+	// NetworkManager shows who is configured by another, unless it is told to stay
+	// away; other macvlans are none of our business.
+	w.run(r, "systemctl", "start", "NetworkManager")
+	w.eventually("NetworkManager knows all links", func() (bool, error) {
+		got := w.run(r, "nmcli", "-t", "-f", "DEVICE,STATE", "device") + "\n"
+		return strings.Contains(got, "wan:unmanaged\n") && strings.Contains(got, "other2:connected (externally)\n"), nil
+	})
+	alone("beside NetworkManager")
 }
 
 // startUdev starts a udev that knows no rules but those of the package: the

@@ -26,12 +26,17 @@ var unprovoked = map[string]string{
 // says, and looks whether the finding is gone.
 func TestDoctor(t *testing.T) {
 	seen := map[string]bool{}
-	t.Run("Debian", func(t *testing.T) { testDoctorDebian(t, seen) })
-	t.Run("OpenWrt", func(t *testing.T) { testDoctorOpenWrt(t, seen) })
-	t.Run("pair", func(t *testing.T) { testDoctorPair(t, seen) })
-	t.Run("probe", func(t *testing.T) { testDoctorProbe(t, seen) })
-	if t.Failed() {
-		return // what follows comes of that
+	parts := 0
+	for _, part := range []struct {
+		name string
+		run  func(*testing.T, map[string]bool)
+	}{
+		{"Debian", testDoctorDebian}, {"OpenWrt", testDoctorOpenWrt}, {"pair", testDoctorPair}, {"probe", testDoctorProbe},
+	} {
+		t.Run(part.name, func(t *testing.T) { part.run(t, seen); parts++ })
+	}
+	if t.Failed() || parts < 4 { // what follows comes of that
+		return
 	}
 	for _, id := range doctor.IDs() {
 		if _, not := unprovoked[id]; not == seen[id] {
@@ -256,6 +261,15 @@ func testDoctorDebian(t *testing.T, seen map[string]bool) {
 		{name: "hook not executable", id: "hook-missing", provoke: sh("chmod 644 /usr/sbin/wanfail; cp /usr/sbin/wanfail /usr/bin/wanfail; chmod 755 /usr/bin/wanfail"), cured: sh("rm /usr/bin/wanfail")},
 		{id: "hook-owner", provoke: sh("chown daemon /usr/sbin/wanfail"), proof: refused},
 		{id: "hook-writable", provoke: sh("chmod 777 /usr/sbin"), proof: refused},
+		{
+			id: "hook-user", provoke: sh("useradd --system keepalived_script; sed -i /script_user/d " + keepalivedConf),
+			proof: func() {
+				sh("systemctl reload keepalived; install -d -o keepalived_script /run/who; sed -i '/notify_stop/i notify \"/usr/bin/touch /run/who/am-i\"' " + keepalivedConf)()
+				sh("systemctl restart keepalived")()
+				says("keepalived_script", "stat", "--format=%U", "/run/who/am-i")()
+				sh("sed -i /am-i/d " + keepalivedConf)()
+			},
+		},
 		{id: "several-hooks", provoke: sh(`sed -i '/notify_stop/a notify "/usr/sbin/wanfail notify"' ` + keepalivedConf)},
 		{name: "FIFO and hooks", id: "several-hooks", provoke: sh(`sed -i '/router_id/a vrrp_notify_fifo /run/vrrp.fifo\nvrrp_notify_fifo_script "/usr/sbin/wanfail fifo"' ` + keepalivedConf)},
 		{
