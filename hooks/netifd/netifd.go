@@ -9,7 +9,9 @@
 // netifd marks the device as external: it neither sets it up or down nor puts
 // an address on it. It does enter the routes it is told of, by replacing those
 // with the same destination and metric; they are given the origin that ours
-// have, so that the replacement is the same route.
+// have, so that the replacement is the same route. It also deletes them when the
+// interface is taken down (`ifdown`, `network restart`); the keeper, which sees
+// that, puts them back.
 package netifd
 
 import (
@@ -40,11 +42,23 @@ const (
 	pause = 100 * time.Millisecond // between two tries while netifd tears down
 )
 
-// Exit codes of ubus(1) are the numbers of enum ubus_msg_status.
+// Numbers of enum ubus_msg_status.
 const (
 	statusNotFound         = 4
 	statusPermissionDenied = 6
 )
+
+// status is the number that ubus(1) means by its exit code. It exits with the
+// negative number when it has told the error to something that is no terminal
+// (cli.c, ubus_cli_error, since OpenWrt 22.03), with the number itself for an
+// object that does not exist and in older versions.
+func status(exit *exec.ExitError) int {
+	code := exit.ExitCode()
+	if code > 127 {
+		return 256 - code
+	}
+	return code
+}
 
 // ErrNoInterface tells that netifd runs but has no interface of that name.
 var ErrNoInterface = errors.New("netifd has no such interface")
@@ -177,10 +191,10 @@ func (n *Notifier) notify(ctx context.Context, msg notification) error {
 			return fmt.Errorf("notify netifd of %s: %w", msg.Interface, errors.Join(ctx.Err(), err))
 		case !errors.As(err, &exit):
 			return fmt.Errorf("notify netifd of %s: %w", msg.Interface, err)
-		case exit.ExitCode() == statusNotFound:
+		case status(exit) == statusNotFound:
 			return fmt.Errorf("notify netifd of %s: %w: /etc/config/network wants a section "+
 				"config interface '%s' with option proto 'wanfail'", msg.Interface, ErrNoInterface, msg.Interface)
-		case exit.ExitCode() != statusPermissionDenied:
+		case status(exit) != statusPermissionDenied:
 			return fmt.Errorf("notify netifd of %s: ubus: %w: %.200s", msg.Interface, err, exit.Stderr)
 		case !msg.LinkUp:
 			return nil // it is being torn down: that is what we came to ask for

@@ -11,6 +11,14 @@ import (
 	"time"
 )
 
+// Exit codes of ubus as it is run here, without a terminal.
+const (
+	exitNotFound         = "252"
+	exitPermissionDenied = "250"
+	exitUnknownError     = "247"
+	exitNoObject         = "4" // netifd does not run
+)
+
 // stage builds a root with a handler and a ubus that records each call, one
 // line an argument and `--` after the last, and then exits with the next line
 // of the file `exits`, or with 0.
@@ -23,7 +31,7 @@ printf '%s\n' "$@" -- >>"${0%/bin/ubus}/calls"
 code=$(head -n 1 "${0%/bin/ubus}/exits" 2>/dev/null)
 [ -z "$code" ] || sed -i 1d "${0%/bin/ubus}/exits"
 [ "$code" != hang ] || exec sleep 60
-[ -z "$code" ] || echo "Command failed: test" >&2
+[ -z "$code" ] || echo "Command failed: ubus $* (test)" >&2
 exit "${code:-0}"
 `, 0o755)
 	n = detect(root, 219)
@@ -103,7 +111,7 @@ func TestDown(t *testing.T) {
 func TestTeardown(t *testing.T) {
 	lease := Lease{Addr: netip.MustParsePrefix("198.51.100.23/24")}
 	n, root := stage(t)
-	write(t, filepath.Join(root, "exits"), "6\n6\n", 0o644)
+	write(t, filepath.Join(root, "exits"), exitPermissionDenied+"\n6\n", 0o644)
 	if err := n.Up(context.Background(), "isp", lease); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +120,7 @@ func TestTeardown(t *testing.T) {
 	}
 
 	n, root = stage(t)
-	write(t, filepath.Join(root, "exits"), "6\n", 0o644)
+	write(t, filepath.Join(root, "exits"), exitPermissionDenied+"\n", 0o644)
 	if err := n.Down(context.Background(), "isp"); err != nil {
 		t.Fatal(err)
 	}
@@ -124,13 +132,15 @@ func TestTeardown(t *testing.T) {
 func TestErrors(t *testing.T) {
 	lease := Lease{Addr: netip.MustParsePrefix("198.51.100.23/24")}
 	n, root := stage(t)
-	write(t, filepath.Join(root, "exits"), "4\n9\n", 0o644)
-	err := n.Up(context.Background(), "isp", lease)
-	if !errors.Is(err, ErrNoInterface) || !strings.Contains(err.Error(), "config interface 'isp'") {
-		t.Errorf("unknown interface: %v", err)
+	write(t, filepath.Join(root, "exits"), exitNotFound+"\n"+exitNoObject+"\n"+exitUnknownError+"\n", 0o644)
+	for range 2 {
+		err := n.Up(context.Background(), "isp", lease)
+		if !errors.Is(err, ErrNoInterface) || !strings.Contains(err.Error(), "config interface 'isp'") {
+			t.Errorf("unknown interface: %v", err)
+		}
 	}
-	err = n.Up(context.Background(), "isp", lease)
-	if err == nil || !strings.Contains(err.Error(), "Command failed: test") {
+	err := n.Up(context.Background(), "isp", lease)
+	if err == nil || !strings.Contains(err.Error(), "Command failed: ubus call") {
 		t.Errorf("failed call: %v", err)
 	}
 
