@@ -2,9 +2,7 @@ package doctor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -258,6 +256,9 @@ func TestFindings(t *testing.T) {
 		"own address": {debian, func(h *host) {
 			h.edit("/etc/conntrackd/conntrackd.conf", "            IPv4_address 192.168.10.2\n", "")
 		}, []string{"conntrackd-filter"}, Warning},
+		"accepted address": {debian, func(h *host) {
+			h.edit("/etc/conntrackd/conntrackd.conf", "Address Ignore {", "Address Accept\n{\nIPv4_address 203.0.113.0/24\n")
+		}, []string{"conntrackd-filter"}, Warning},
 		"no firewall":       {debian, func(h *host) { delete(h.outputs, "nft") }, []string{"firewall"}, Error},
 		"rules for another": {debian, func(h *host) { h.outputs["nft"] = "table inet nat {\n oifname \"wan2\" masquerade }" }, []string{"firewall-wan"}, Error},
 		"no zone":           {openWrt, func(h *host) { h.edit("/etc/config/firewall", "'wan'", "'other'") }, []string{"firewall-wan"}, Error},
@@ -292,116 +293,6 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-func TestCompare(t *testing.T) {
-	mine := debian(t).examine().Identity
-	// Through JSON, as it comes from the other router.
-	clone := func() (peer Identity) {
-		raw, err := json.Marshal(mine)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := json.Unmarshal(raw, &peer); err != nil {
-			t.Fatal(err)
-		}
-		peer.Instances[0].Priority--
-		return peer
-	}
-	if got := Compare(mine, clone()); len(got) > 0 {
-		t.Errorf("a pair as it should be: %+v", got)
-	}
-	for want, change := range map[string]func(p *Identity){
-		"peer-macaddr":           func(p *Identity) { p.WANs[0].MAC = "02:00:00:00:00:01" },
-		"peer-clientid":          func(p *Identity) { p.WANs[0].ClientID = "01ff" },
-		"peer-vendorclass":       func(p *Identity) { p.WANs[0].VendorClass = "x" },
-		"peer-userclass":         func(p *Identity) { p.WANs[0].UserClass = "x" },
-		"peer-hostname":          func(p *Identity) { p.WANs[0].Hostname = "ar1" },
-		"peer-version":           func(p *Identity) { p.Version = "0.9" },
-		"peer-wan":               func(p *Identity) { p.WANs = append(p.WANs, WAN{Name: "wan2"}) },
-		"peer-virtual-router-id": func(p *Identity) { p.Instances[0].RouterID = "52" },
-		"peer-priority":          func(p *Identity) { p.Instances[0].Priority++ },
-		"peer-advert-int":        func(p *Identity) { p.Instances[0].Advert = 1 },
-		"peer-virtual-ipaddress": func(p *Identity) { p.Instances[0].VIPs = []string{"192.168.10.9/24"} },
-		"peer-vrrp":              func(p *Identity) { p.Instances[0].Name = "VI_2" },
-	} {
-		peer := clone()
-		change(&peer)
-		got := Compare(mine, peer)
-		if len(got) != 1 || got[0].ID != want {
-			t.Errorf("%s: got %+v", want, got)
-		}
-	}
-	both, peer := mine, clone()
-	both.Role, peer.Role = hooks.Primary, hooks.Primary
-	if got := Compare(both, peer); len(got) != 1 || got[0].ID != "peer-role" {
-		t.Errorf("two primaries: %+v", got)
-	}
-	missing := clone()
-	missing.WANs = nil
-	if got := Compare(mine, missing); len(got) != 1 || got[0].ID != "peer-wan" {
-		t.Errorf("no WAN there: %+v", got)
-	}
-}
-
-func TestSplitKeepalived(t *testing.T) {
-	for line, want := range map[string][]string{
-		`  notify_stop "/usr/sbin/wanfail backup" # always`: {"notify_stop", "/usr/sbin/wanfail backup"},
-		`vrrp_instance VI_1 {`:                              {"vrrp_instance", "VI_1", "{"},
-		`virtual_ipaddress {192.0.2.1/24}`:                  {"virtual_ipaddress", "{", "192.0.2.1/24", "}"},
-		`! comment`:                                         nil, `a "!" c!d`: {"a", "!", "c"}, ``: nil,
-	} {
-		if got := splitKeepalived(uncomment(line)); !reflect.DeepEqual(got, want) {
-			t.Errorf("%q: got %q, want %q", line, got, want)
-		}
-	}
-}
-
-// What keepalived reads, and how: comments, continued lines, definitions, lines for
-// one router only, files in files.
-func TestKeepalivedSyntax(t *testing.T) {
-	h := debian(t)
-	h.write("/proc/sys/kernel/hostname", "ar1.example\n")
-	h.write("/proc/7/comm", "keepalived_vrrp\n")
-	h.write("/proc/7/cmdline", "keepalived\x00--use-file\x00/srv/k.conf\x00-D\x00")
-	h.write("/srv/k.conf", `global_defs { vrrp_version 3 } ! version 2
-$HOOK=/usr/sbin/wanfail
-$NOTIFY=\
-    notify_backup "$HOOK backup" \
-    notify_fault  "${HOOK} backup" \
-    notify_stop   "$HOOK backup"
-$IFACE = eth1
-include conf.d/{a,b}*
-include conf.d/none*
-`)
-	h.write("/srv/conf.d/a1", "vrrp_instance VI_1\n{\n  interface $IFACE\n  @ar0 priority 200\n  @^ar0 priority 100 # here\n  include ../hooks\n  advert_int \\\n 0.1\n}\n")
-	h.write("/srv/conf.d/.b", "vrrp_instance hidden {\n}\n")
-	h.write("/srv/conf.d/b1", "~SEQ(ID, 1, 3) vrrp_instance VI_6 {\nversion 2\nvirtual_ipaddress { 2001:db8::1/64 }\n}\n")
-	h.write("/srv/hooks", "$NOTIFY\nnotify_master \"$HOOK primary\"\n")
-	k, err := h.sys.Keepalived()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(k.Instances) != 2 {
-		t.Fatalf("%d instances", len(k.Instances))
-	}
-	one, six := k.Instances[0], k.Instances[1]
-	if one.Name != "VI_1" || one.Interface != "eth1" || one.Priority != 100 || one.Version != 3 || len(ours(one)) != 4 || six.Version != 3 {
-		t.Errorf("got %+v and %+v", one, six)
-	}
-}
-
-// A pattern that matches the whole disk costs no more than a few thousand names.
-func TestGlobBounded(t *testing.T) {
-	h := debian(t)
-	for i := range maxFiles + 1 {
-		h.write(fmt.Sprintf("/many/%d/x", i), "")
-	}
-	for pattern, want := range map[string]int{"/many/7/x": 1, "/many/*/x": 0, "/*/sbin/wan[a-z]*": 1, "/many/{7,8}/{x,y}": 2} {
-		if got := h.sys.glob(pattern); len(got) != want {
-			t.Errorf("%s: %d names", pattern, len(got))
-		}
-	}
-}
-
 // IDs are those in the source, and in the documentation; end-to-end scenarios
 // provoke and correct each.
 func TestIDs(t *testing.T) {
@@ -430,35 +321,4 @@ func TestIDs(t *testing.T) {
 			t.Errorf("%s is not among IDs", m[1])
 		}
 	}
-}
-
-func TestEndlessIncludes(t *testing.T) {
-	h := debian(t)
-	h.write("/k.conf", strings.Repeat("include /k.conf\n", 10))
-	if _, err := h.sys.KeepalivedFile("/k.conf"); err == nil || !strings.Contains(err.Error(), "files are included") {
-		t.Errorf("got %v", err)
-	}
-}
-
-// Whatever the files hold: no panic, no endless loop.
-func FuzzKeepalived(f *testing.F) {
-	for _, name := range []string{"keepalived.conf", "keepalived-fifo.conf"} {
-		b, err := os.ReadFile(filepath.Join("../../packaging/keepalived", name))
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
-	}
-	f.Add([]byte("include *\n{ } } a { b\n{\nvrrp_instance {"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		root := t.TempDir()
-		if err := os.WriteFile(filepath.Join(root, "k.conf"), b, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		s := System{Root: root}
-		k, err := s.KeepalivedFile("/k.conf")
-		if err == nil {
-			Examine(&Facts{Keepalived: k})
-		}
-	})
 }

@@ -55,8 +55,8 @@ type Trap struct{ Found, Fix string }
 type Conntrackd struct {
 	Installed, Configured, Running bool
 	Own                            []netip.Addr // this router's end of the links to the peer
-	Ignore                         []netip.Prefix
-	Ignores                        bool // there is a list of what to ignore
+	Ignore, Accept                 []netip.Prefix
+	Ignores, Accepts               bool // there is a list of what to ignore, or of all that is not
 	Filter                         bool // there is a filter to put it into
 	Windows                        bool // TCPWindowTracking
 }

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -15,6 +16,8 @@ const (
 	maxLine  = 64 << 10
 )
 
+var errFiles = fmt.Errorf("more than %d files are included", maxFiles)
+
 // parser reads keepalived.conf(5) with what it includes. It is lenient: keepalived
 // itself judges the syntax (keepalived -t), here only what can be understood
 // matters.
@@ -22,19 +25,20 @@ type parser struct {
 	s           *System
 	open        []*block // the innermost last
 	files       int
+	expands     int    // bytes that definitions may still come to
 	id          string // of the configuration, for lines with @
 	definitions map[string]string
 }
 
 func (s *System) parseKeepalived(file, id string) (*block, error) {
 	root := &block{file: file}
-	p := &parser{s: s, open: []*block{root}, files: maxFiles, id: id, definitions: map[string]string{}}
+	p := &parser{s: s, open: []*block{root}, files: maxFiles, expands: 4 * maxText, id: id, definitions: map[string]string{}}
 	return root, p.file(file)
 }
 
 func (p *parser) file(name string) error {
 	if p.files--; p.files < 0 {
-		return fmt.Errorf("%s: more than %d files are included", name, maxFiles)
+		return errFiles
 	}
 	text, err := p.s.read(name)
 	if err != nil {
@@ -79,13 +83,16 @@ func (p *parser) logical(text, file string, line int) error {
 			p.definitions[d[1]] = d[2]
 			return nil
 		}
+		if p.expands < 0 || !strings.ContainsAny(text, "$~") {
+			break
+		}
 		expanded := reference.ReplaceAllStringFunc(sequence.ReplaceAllString(text, ""), func(r string) string {
 			if value, ok := p.definitions[strings.Trim(r, "${}")]; ok {
 				return value
 			}
 			return r
 		})
-		if expanded == text || len(expanded) > maxLine {
+		if p.expands -= len(expanded); expanded == text || len(expanded) > maxLine {
 			break
 		}
 		text = expanded
@@ -107,8 +114,12 @@ func (p *parser) include(pattern, by string) error {
 	if !filepath.IsAbs(pattern) {
 		pattern = filepath.Join(filepath.Dir(by), pattern)
 	}
+	if p.files--; p.files < 0 {
+		return errFiles
+	}
 	for _, f := range p.s.glob(pattern) {
-		if err := p.file(f); err != nil {
+		// What cannot be read is left out, as by keepalived: a folder, say.
+		if err := p.file(f); errors.Is(err, errFiles) {
 			return err
 		}
 	}

@@ -186,7 +186,11 @@ func conntrackdFilter(f *Facts) []Finding {
 	}
 	var lacking []string
 	need := func(a netip.Addr) {
-		covered := slices.ContainsFunc(f.Conntrackd.Ignore, func(p netip.Prefix) bool { return p.Contains(a) })
+		list := f.Conntrackd.Ignore
+		if f.Conntrackd.Accepts {
+			list = f.Conntrackd.Accept
+		}
+		covered := f.Conntrackd.Accepts != slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
 		if a.Is4() && !covered && !slices.Contains(lacking, a.String()) {
 			lacking = append(lacking, a.String())
 		}

@@ -32,6 +32,7 @@ func (s *System) conntrackd(ctx context.Context, f *Facts) {
 				c.Configured = c.Configured || name == "Sync"
 				c.Filter = c.Filter || strings.HasPrefix(name, "Filter")
 				c.Ignores = c.Ignores || name == "Address Ignore"
+				c.Accepts = c.Accepts || name == "Address Accept"
 			case "}":
 				open, line = open[:max(len(open)-1, 0)], nil
 			default:
@@ -58,6 +59,8 @@ func (c *Conntrackd) setting(within string, line []string) {
 	case err != nil:
 	case strings.HasSuffix(within, "Address Ignore"):
 		c.Ignore = append(c.Ignore, p)
+	case strings.HasSuffix(within, "Address Accept"):
+		c.Accept = append(c.Accept, p)
 	case strings.HasPrefix(within, "Sync ") && (key == "IPv4_interface" || key == "IPv4_address" && !strings.Contains(within, "Multicast")):
 		c.Own = append(c.Own, p.Addr())
 	}
@@ -75,7 +78,7 @@ func uncommented(text string) string {
 }
 
 // byIndex is a rule that loses an interface when that is made anew.
-var byIndex = regexp.MustCompile(`\b[io]if "[^"]*"`)
+var byIndex = regexp.MustCompile(`\b([io]if) "[^"]*"`)
 
 // firewall looks for rules about the WANs: fw4's zones, else the rules in force.
 func (s *System) firewall(ctx context.Context, f *Facts) {
@@ -94,7 +97,7 @@ func (s *System) firewall(ctx context.Context, f *Facts) {
 			if w.From == "" {
 				w.From = program[0]
 			}
-			rules += byIndex.ReplaceAllString(string(out), "") + "\n"
+			rules += byIndex.ReplaceAllString(string(out), "$1") + "\n"
 		}
 	}
 	for _, line := range strings.Split(rules, "\n") {
