@@ -195,7 +195,7 @@ func (n *Notifier) notify(ctx context.Context, msg notification) error {
 			return fmt.Errorf("notify netifd of %s: %w: /etc/config/network wants a section "+
 				"config interface '%s' with option proto 'wanfail'", msg.Interface, ErrNoInterface, msg.Interface)
 		case status(exit) != statusPermissionDenied:
-			return fmt.Errorf("notify netifd of %s: ubus: %w: %.200s", msg.Interface, err, exit.Stderr)
+			return fmt.Errorf("notify netifd of %s: ubus: %w: %.200s", msg.Interface, err, reason(exit.Stderr))
 		case !msg.LinkUp:
 			return nil // it is being torn down: that is what we came to ask for
 		}
@@ -214,6 +214,15 @@ func (n *Notifier) call(ctx context.Context, arg string) error {
 	cmd.WaitDelay = pause // should a child of it hold the pipes open
 	_, err := cmd.Output()
 	return err
+}
+
+// reason is what ubus says of an error, less the call that it repeats.
+func reason(stderr []byte) string {
+	text := strings.TrimSpace(string(stderr))
+	if i := strings.LastIndex(text, "("); strings.HasPrefix(text, "Command failed: ubus ") && i > 0 {
+		return strings.TrimSuffix(text[i+1:], ")")
+	}
+	return text
 }
 
 // domain accepts what may stand in the search list of a resolv.conf.

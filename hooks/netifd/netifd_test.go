@@ -140,7 +140,7 @@ func TestErrors(t *testing.T) {
 		}
 	}
 	err := n.Up(context.Background(), "isp", lease)
-	if err == nil || !strings.Contains(err.Error(), "Command failed: ubus call") {
+	if err == nil || !strings.HasSuffix(err.Error(), "exit status 247: test") {
 		t.Errorf("failed call: %v", err)
 	}
 

@@ -12,7 +12,8 @@ import (
 
 // TestNetifd is a router with OpenWrt's netifd, as far as the keeper can tell: it
 // hears of the WAN, again when it has forgotten (its protocol handler asks by
-// SIGHUP), and of the end. A `network restart` takes the parent down meanwhile.
+// SIGHUP), and of the end. An `ifdown` deletes the route, a `network restart` takes
+// the parent down meanwhile.
 func TestNetifd(t *testing.T) {
 	w := build(t, 40*time.Second, lab.Options{Backend: lab.Init})
 	r := w.l.Router(0)
@@ -48,6 +49,13 @@ func TestNetifd(t *testing.T) {
 		PID int `json:"pid"`
 	}
 	w.must(json.Unmarshal([]byte(out), &keeper))
+	// `ifdown` deletes the routes that netifd was told of.
+	_, err = r.Run(w.ctx, "ip", "route", "delete", "default", "dev", "wan")
+	w.must(err)
+	w.eventually("the default route is back", func() (bool, error) {
+		out, err := r.Run(w.ctx, "ip", "route", "show", "default", "dev", "wan")
+		return strings.Contains(out, lab.Gateway.String()), err
+	})
 	for _, step := range [][]string{
 		{"ip", "link", "set", "eth2", "down"},
 		{"ip", "address", "flush", "dev", "wan"},

@@ -90,6 +90,7 @@ func TestInitScript(t *testing.T) {
 		"procd_open_instance",
 		"procd_set_param [command] [/usr/sbin/wanfail] [keeper] [--syslog]",
 		"procd_set_param [file] [/etc/config/wanfail] [/usr/sbin/wanfail]",
+		"procd_set_param [nice] [-20]",
 		"procd_set_param [respawn] [3600] [1] [0]",
 		"procd_set_param [stderr] [1]",
 		"procd_close_instance",
@@ -128,7 +129,7 @@ func TestProtoHandler(t *testing.T) {
 	}
 	handler(t, nil, "wanfail", "dump").want(t, 0,
 		"proto_config_add_defaults", "dump:wanfail [no_device=1] [no_proto_task=1] [available=1]")
-	poke := `ubus [call] [service] [signal] [{"name":"wanfail","signal":1}]`
+	poke := `ubus [-S] [call] [service] [signal] [{"name":"wanfail","signal":1}]`
 	handler(t, nil, "wanfail", "setup", "isp", `{"proto":"wanfail"}`).want(t, 0, poke)
 	handler(t, nil, "wanfail", "teardown", "isp", `{"proto":"wanfail"}`).want(t, 0)
 	// Without a keeper there is nobody to poke, and that is no failed setup.
@@ -140,7 +141,7 @@ func TestProtoHandler(t *testing.T) {
 
 func TestUCIDefaults(t *testing.T) {
 	r := openwrt(t)
-	for _, s := range []string{"dnsmasq", "odhcpd"} {
+	for _, s := range []string{"dnsmasq", "odhcpd", "miniupnpd"} {
 		r.copy(t, "testdata/record", "etc/init.d/"+s, 0o755)
 	}
 	advice := func(t *testing.T) []string {

@@ -22,9 +22,10 @@ proto_wanfail_init_config() {
 }
 
 # netifd has (re)started, or the interface was taken down and up again: it has
-# forgotten the address. SIGHUP makes the keeper say it again.
+# forgotten the address. SIGHUP makes the keeper say it again. At boot there is no
+# keeper yet, which ubus would call an error in the log.
 proto_wanfail_setup() {
-	ubus call service signal '{"name":"wanfail","signal":1}' || :
+	ubus -S call service signal '{"name":"wanfail","signal":1}' || :
 }
 
 proto_wanfail_teardown() {
