@@ -195,7 +195,21 @@ func newRouter(t *testing.T, e *testscript.Env, binary string, log *syslogd) *ro
 		if err != nil {
 			return err
 		}
-		return errors.Join(netlink.LinkSetUp(veth), netlink.LinkSetUp(peer))
+		if err := errors.Join(netlink.LinkSetUp(veth), netlink.LinkSetUp(peer)); err != nil {
+			return err
+		}
+		// The kernel's link watch follows, up to a second later.
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+			a, aErr := netlink.LinkByName("eth2")
+			b, bErr := netlink.LinkByName("isp0")
+			if err := errors.Join(aErr, bErr); err != nil {
+				return err
+			}
+			if a.Attrs().OperState == netlink.OperUp && b.Attrs().OperState == netlink.OperUp {
+				return nil
+			}
+		}
+		return errors.New("eth2 does not come up")
 	})
 	r.do(func() error {
 		id, err := os.Readlink("/proc/thread-self/ns/net")
