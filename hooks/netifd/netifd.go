@@ -46,6 +46,7 @@ const (
 const (
 	statusNotFound         = 4
 	statusPermissionDenied = 6
+	statusNotSupported     = 8 // by the interface's protocol
 )
 
 // status is the number that ubus(1) means by its exit code. It exits with the
@@ -60,7 +61,8 @@ func status(exit *exec.ExitError) int {
 	return code
 }
 
-// ErrNoInterface tells that netifd runs but has no interface of that name.
+// ErrNoInterface tells that netifd has no interface of that name, or one with a
+// protocol that takes no news, such as static.
 var ErrNoInterface = errors.New("netifd has no such interface")
 
 // Route is one route through the WAN.
@@ -191,7 +193,7 @@ func (n *Notifier) notify(ctx context.Context, msg notification) error {
 			return fmt.Errorf("notify netifd of %s: %w", msg.Interface, errors.Join(ctx.Err(), err))
 		case !errors.As(err, &exit):
 			return fmt.Errorf("notify netifd of %s: %w", msg.Interface, err)
-		case status(exit) == statusNotFound:
+		case status(exit) == statusNotFound, status(exit) == statusNotSupported:
 			return fmt.Errorf("notify netifd of %s: %w: /etc/config/network wants a section "+
 				"config interface '%s' with option proto 'wanfail'", msg.Interface, ErrNoInterface, msg.Interface)
 		case status(exit) != statusPermissionDenied:

@@ -15,6 +15,7 @@ import (
 const (
 	exitNotFound         = "252"
 	exitPermissionDenied = "250"
+	exitNotSupported     = "248"
 	exitUnknownError     = "247"
 	exitNoObject         = "4" // netifd does not run
 )
@@ -132,8 +133,8 @@ func TestTeardown(t *testing.T) {
 func TestErrors(t *testing.T) {
 	lease := Lease{Addr: netip.MustParsePrefix("198.51.100.23/24")}
 	n, root := stage(t)
-	write(t, filepath.Join(root, "exits"), exitNotFound+"\n"+exitNoObject+"\n"+exitUnknownError+"\n", 0o644)
-	for range 2 {
+	write(t, filepath.Join(root, "exits"), exitNotFound+"\n"+exitNoObject+"\n"+exitNotSupported+"\n"+exitUnknownError+"\n", 0o644)
+	for range 3 {
 		err := n.Up(context.Background(), "isp", lease)
 		if !errors.Is(err, ErrNoInterface) || !strings.Contains(err.Error(), "config interface 'isp'") {
 			t.Errorf("unknown interface: %v", err)
