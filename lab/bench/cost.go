@@ -44,8 +44,8 @@ type prepared struct {
 	Binaries    []Binary
 }
 
-// Prepare builds wanfail for each architecture; it runs outside of the lab. root
-// is the checkout, binary the wanfail that will be measured.
+// Prepare builds wanfail for each architecture as the packages do; it runs outside
+// of the lab. root is the checkout, binary the wanfail that will be measured.
 func Prepare(ctx context.Context, o Options, root, binary string) error {
 	var p prepared
 	if out, err := exec.CommandContext(ctx, "go", "env", "GOVERSION").Output(); err == nil {
@@ -60,21 +60,19 @@ func Prepare(ctx context.Context, o Options, root, binary string) error {
 			return err
 		}
 		defer os.RemoveAll(dir)
-		for _, b := range []struct{ arch, tags, env string }{
-			{"amd64", "", "GOARCH=amd64"},
-			{"arm64", "", "GOARCH=arm64"},
-			{"armv7", "", "GOARCH=arm GOARM=7"},
-			{"mips", "nosystemd", "GOARCH=mips GOMIPS=softfloat"},
-			{"mipsle", "nosystemd", "GOARCH=mipsle GOMIPS=softfloat"},
+		for _, b := range []struct{ arch, tags, pkg string }{
+			{"amd64", "", "deb-amd64"},
+			{"arm64", "", "deb-arm64"},
+			{"armv7", "", "deb-armhf"},
+			{"mips", "nosystemd", "openwrt-mips_24kc"},
+			{"mipsle", "nosystemd", "openwrt-mipsel_24kc"},
 		} {
 			if o.Quick && b.arch != "amd64" {
 				continue
 			}
-			out := filepath.Join(dir, b.arch)
-			build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", strings.Trim("urfave_cli_no_docs,"+b.tags, ","),
-				"-ldflags", "-s -w -X main.version=bench", "-o", out, ".")
+			out := filepath.Join(dir, b.pkg, "wanfail")
+			build := exec.CommandContext(ctx, "make", "-s", "PACKAGES_DIR="+dir, out)
 			build.Dir = root
-			build.Env = append(append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux"), strings.Fields(b.env)...)
 			if text, err := build.CombinedOutput(); err != nil {
 				return fmt.Errorf("build for %s: %w\n%s", b.arch, err, text)
 			}
