@@ -63,6 +63,7 @@ func openWrt(t *testing.T) *host {
 	h.remove("/run/systemd")
 	h.write("/etc/openwrt_release", "DISTRIB_ID='OpenWrt'\n")
 	h.write("/etc/hotplug.d/keepalived/50-wanfail", "#!/bin/sh\n")
+	h.write("/etc/rc.d/S94miniupnpd", "") // has to be enabled, see enabledServices
 	h.program("/bin/busybox")
 	call := func(e string) string {
 		return "notify_" + e + ` "/bin/busybox env -i ACTION=NOTIFY_` + strings.ToUpper(e) + ` TYPE=INSTANCE NAME=VI_1 /sbin/hotplug-call keepalived"` + "\n"

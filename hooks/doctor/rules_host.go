@@ -13,6 +13,11 @@ import (
 
 func enabledServices(f *Facts) (all []Finding) {
 	for _, name := range f.Enabled {
+		if f.OpenWrt && name == "miniupnpd" {
+			// Its hotplug script, which tells it of a WAN that comes late, does nothing
+			// for a disabled one; and without a WAN it answers nobody.
+			continue
+		}
 		all = append(all, one("enabled-"+name, Warning, name+" is started at boot",
 			"a backup that boots offers DHCP, DNS or UPnP to the LAN until wanfail stops it", f.disable(name))...)
 	}
