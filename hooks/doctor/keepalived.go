@@ -3,7 +3,6 @@ package doctor
 import (
 	"errors"
 	"io/fs"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -178,7 +177,7 @@ func (s *System) KeepalivedFile(file string) (*Keepalived, error) {
 	k := &Keepalived{File: file, TrackFiles: map[string]TrackFile{}}
 	version := 2
 	k.User = "root"
-	if regexp.MustCompile(`(?m)^keepalived_script:`).MatchString(s.text("/etc/passwd")) {
+	if strings.Contains("\n"+s.text("/etc/passwd"), "\nkeepalived_script:") {
 		k.User = "keepalived_script"
 	}
 	for _, g := range root.all("global_defs") {
@@ -248,7 +247,7 @@ func (s *System) instance(b *block, version int) *Instance {
 	}
 	for _, line := range s.lines(b.file) {
 		if strings.Join(splitKeepalived(uncomment(line)), " ") == i.Title()+" {" {
-			i.opening, i.file = `^\s*`+regexp.QuoteMeta(uncomment(line)), b.file
+			i.opening, i.file = `^\s*`+quoteMeta.Replace(uncomment(line)), b.file
 		}
 	}
 	return i
@@ -270,5 +269,8 @@ func (s *System) hook(b *block) *Hook {
 	h.Parts = s.parts(h.Path)
 	return h
 }
+
+// quoteMeta makes text a pattern of sed -E.
+var quoteMeta = strings.NewReplacer(`\`, `\\`, `.`, `\.`, `*`, `\*`, `+`, `\+`, `?`, `\?`, `(`, `\(`, `)`, `\)`, `[`, `\[`, `{`, `\{`, `|`, `\|`, `^`, `\^`, `$`, `\$`, `/`, `\/`)
 
 func where(b *block) string { return b.file + ":" + strconv.Itoa(b.line) }

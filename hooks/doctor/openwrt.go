@@ -3,8 +3,8 @@ package doctor
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
+	"strings"
 )
 
 // openWrt looks at UCI files and hotplug scripts.
@@ -51,12 +51,18 @@ func (s *System) openWrt(f *Facts) {
 // service that is named, also on a backup whenever a file arrives from the peer;
 // without a name it goes on copying the files.
 func drives(script, file, service string) string {
-	service = regexp.QuoteMeta(service)
-	if regexp.MustCompile(`(?m)^\s*set_service_name\s+["']?` + service + `["']?\s*$`).MatchString(script) {
-		return `sed -i '/^[[:space:]]*set_service_name[[:space:]]/d' ` + file
-	}
-	if regexp.MustCompile(`(/etc/init\.d/|service\s+)` + service + `["']?\s+(re)?(start|stop|load)`).MatchString(script) {
-		return "rm " + file
+	for _, line := range strings.Split(script, "\n") {
+		words := strings.Fields(strings.NewReplacer(`"`, "", "'", "", ";", " ", "&", " ").Replace(line))
+		for i := range len(words) - 1 {
+			of, verb := words[i], words[i+1]
+			switch {
+			case i == 0 && of == "set_service_name" && verb == service:
+				return `sed -i '/^[[:space:]]*set_service_name[[:space:]]/d' ` + file
+			case !slices.Contains([]string{"start", "stop", "restart", "reload"}, verb):
+			case of == "/etc/init.d/"+service, of == service && i > 0 && words[i-1] == "service":
+				return "rm " + file
+			}
+		}
 	}
 	return ""
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strings"
 )
 
@@ -61,12 +60,6 @@ func (p *parser) file(name string) error {
 	return nil
 }
 
-var (
-	definition = regexp.MustCompile(`(?s)^\$([A-Za-z_]\w*)\s*=\s*(.*)$`)
-	reference  = regexp.MustCompile(`\$(\w+|\{\w+\})`)
-	sequence   = regexp.MustCompile(`^~(SEQ|LST)\([^)]*\)\s*`) // its lines are alike: one stands for all
-)
-
 // logical handles a line whose continuations have been joined.
 func (p *parser) logical(text, file string, line int) error {
 	for range maxDepth {
@@ -79,19 +72,16 @@ func (p *parser) logical(text, file string, line int) error {
 			}
 			text = strings.TrimSpace(rest)
 		}
-		if d := definition.FindStringSubmatch(text); d != nil {
-			p.definitions[d[1]] = d[2]
-			return nil
+		if name, value, ok := strings.Cut(text, "="); ok && strings.HasPrefix(name, "$") {
+			if name = strings.TrimSpace(name[1:]); name != "" && len(name) == wordLength(name) {
+				p.definitions[name] = strings.TrimSpace(value)
+				return nil
+			}
 		}
 		if p.expands < 0 || !strings.ContainsAny(text, "$~") {
 			break
 		}
-		expanded := reference.ReplaceAllStringFunc(sequence.ReplaceAllString(text, ""), func(r string) string {
-			if value, ok := p.definitions[strings.Trim(r, "${}")]; ok {
-				return value
-			}
-			return r
-		})
+		expanded := p.expand(text)
 		if p.expands -= len(expanded); expanded == text || len(expanded) > maxLine {
 			break
 		}
@@ -107,6 +97,48 @@ func (p *parser) logical(text, file string, line int) error {
 		p.words(splitKeepalived(one), file, line)
 	}
 	return nil
+}
+
+// expand puts in what was defined. Of a sequence all lines are alike: one stands
+// for them.
+func (p *parser) expand(text string) string {
+	if strings.HasPrefix(text, "~SEQ(") || strings.HasPrefix(text, "~LST(") {
+		if _, rest, ok := strings.Cut(text, ")"); ok {
+			text = rest
+		}
+	}
+	var b strings.Builder
+	for {
+		before, rest, ok := strings.Cut(text, "$")
+		b.WriteString(before)
+		if !ok || b.Len() > maxLine {
+			return b.String()
+		}
+		name := strings.TrimPrefix(rest, "{")
+		name = name[:wordLength(name)]
+		whole := name
+		if strings.HasPrefix(rest, "{") {
+			whole = "{" + name + "}"
+		}
+		if value, known := p.definitions[name]; known && strings.HasPrefix(rest, whole) {
+			b.WriteString(value)
+			text = rest[len(whole):]
+		} else {
+			b.WriteByte('$')
+			text = rest
+		}
+	}
+}
+
+// wordLength is how much of text is a name.
+func wordLength(text string) int {
+	at := strings.IndexFunc(text, func(r rune) bool {
+		return r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	})
+	if at < 0 {
+		return len(text)
+	}
+	return at
 }
 
 // include reads the files of a pattern, relative to the one that names it.

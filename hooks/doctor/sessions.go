@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -77,9 +76,6 @@ func uncommented(text string) string {
 	return b.String()
 }
 
-// byIndex is a rule that loses an interface when that is made anew.
-var byIndex = regexp.MustCompile(`\b([io]if) "[^"]*"`)
-
 // firewall looks for rules about the WANs: fw4's zones, else the rules in force.
 func (s *System) firewall(ctx context.Context, f *Facts) {
 	w := &f.Firewall
@@ -89,39 +85,56 @@ func (s *System) firewall(ctx context.Context, f *Facts) {
 		s.zones(w, wans)
 		return
 	}
-	var rules string
 	for _, program := range [][]string{{"nft", "list", "ruleset"}, {"iptables-save"}, {"iptables-legacy-save"}} {
 		out, err := s.Run(ctx, program[0], program[1:]...)
-		// A table or a chain with a policy may be there without one rule.
-		if err == nil && ruled.Match(out) {
-			if w.From == "" {
-				w.From = program[0]
-			}
-			rules += byIndex.ReplaceAllString(string(out), "$1") + "\n"
+		if err != nil {
+			continue
 		}
-	}
-	for _, line := range strings.Split(rules, "\n") {
-		w.NAT = w.NAT || translates.MatchString(line) && (!towards.MatchString(line) || strings.Contains(line, "!"))
-	}
-	for _, name := range quotedNames.FindAllStringSubmatch(rules, -1) {
-		for _, wan := range wans {
-			prefix, wild := strings.CutSuffix(strings.TrimSuffix(name[1]+name[2], "+"), "*")
-			wild = wild || strings.HasSuffix(name[2], "+")
-			if prefix == wan || wild && strings.HasPrefix(wan, prefix) {
-				w.Names[wan] = true
+		for _, line := range strings.Split(string(out), "\n") {
+			if w.rule(strings.Fields(line), wans) && w.From == "" {
+				w.From = program[0]
 			}
 		}
 	}
 }
 
-var (
-	// The names in rules of nft (quoted) and iptables (after -i and -o).
-	quotedNames = regexp.MustCompile(`"([^"\s]+)"|(?:\s-[io]\s+)([^"\s]+)`)
-	translates  = regexp.MustCompile(`(?i)\b(masquerade|snat)\b`)
-	towards     = regexp.MustCompile(`\boif(name)?\b|\s-o\s`)
-	// A rule of iptables, or a verdict of nft.
-	ruled = regexp.MustCompile(`(?m)^-A |\b(accept|drop|reject|masquerade|[sd]nat|jump|goto|queue)\b[^;]*$`)
-)
+// rule reads a line of nft's or iptables' output, and reports whether it does
+// anything: a table, or a chain with a policy, may be there without one rule.
+func (w *Firewall) rule(words, wans []string) (acts bool) {
+	var translates, towards, not bool
+	for i, word := range words {
+		before := ""
+		if i > 0 {
+			before = words[i-1]
+		}
+		switch word {
+		case "-A", "accept", "drop", "reject", "dnat", "jump", "goto", "queue":
+			acts = true
+		case "masquerade", "snat", "MASQUERADE", "SNAT":
+			acts, translates = true, true
+		case "oif", "oifname", "-o":
+			towards = true
+		case "!", "!=":
+			not = true
+		}
+		name := strings.TrimSuffix(word, ",")
+		bare := strings.Trim(name, `"`)
+		switch {
+		case before == "-i" || before == "-o":
+			bare = strings.Replace(bare, "+", "*", 1)
+		case before == "iif" || before == "oif" || len(name) != len(bare)+2: // an index is lost with its interface
+			continue
+		}
+		prefix, wild := strings.CutSuffix(bare, "*")
+		for _, wan := range wans {
+			if prefix == wan || wild && strings.HasPrefix(wan, prefix) {
+				w.Names[wan] = true
+			}
+		}
+	}
+	w.NAT = w.NAT || translates && (!towards || not)
+	return acts
+}
 
 // zones reads fw4's. The one for the WAN is the one with its name, else the first
 // that masquerades.

@@ -51,7 +51,7 @@ func testDoctorPair(t *testing.T, seen map[string]bool) {
 	priority := func(r *lab.Router) string {
 		text, err := r.ReadFile(keepalivedConf)
 		w.must(err)
-		return regexp.MustCompile(`priority \d+`).FindString(text)
+		return regexp.MustCompile(`(?m) priority \d+`).FindString(text)
 	}
 	for _, c := range []struct{ id, path, from, to string }{
 		{"peer-macaddr", wanfailConf, "2e:62:67", "2e:62:68"},
