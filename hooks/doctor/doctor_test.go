@@ -68,6 +68,7 @@ func openWrt(t *testing.T) *host {
 	call := func(e string) string {
 		return "notify_" + e + ` "/bin/busybox env -i ACTION=NOTIFY_` + strings.ToUpper(e) + ` TYPE=INSTANCE NAME=VI_1 /sbin/hotplug-call keepalived"` + "\n"
 	}
+	h.write("/etc/rc.d/S94miniupnpd", "")
 	h.write("/tmp/keepalived.conf", "global_defs {\nenable_script_security\n}\nvrrp_instance VI_1 {\ninterface br-lan\nvirtual_router_id 51\npriority 200\n"+
 		call("master")+call("backup")+call("fault")+call("stop")+"}\n")
 	h.write("/etc/config/firewall", "config zone\n\toption name 'wan'\n\tlist network 'wan'\n\tlist network 'wan6'\n")
