@@ -33,6 +33,10 @@ func (e *ConfigError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *ConfigError) Unwrap() error { return e.Err }
 
+// RecordLimit is how long a hook waits for others that record before it gets on:
+// a stop hook has no more than a second to live.
+const RecordLimit = 500 * time.Millisecond
+
 const (
 	// grace is how much longer than a hook's own time the keeper may take to say
 	// that the time is over.
@@ -73,7 +77,11 @@ func (h Hook) Say(ctx context.Context, op string, i Intent, wait time.Duration) 
 		return Answer{}, fmt.Errorf("called off before it was recorded: %w", context.Cause(ctx))
 	}
 	h.Step("record")
-	newer, recordErr := h.record(i)
+	limit := RecordLimit
+	if i.Role == Primary && conn == nil {
+		limit = wait // there is nobody else to tell
+	}
+	newer, recordErr := h.record(i, limit)
 	h.Step("recorded")
 	if newer != nil {
 		if conn != nil {
@@ -88,7 +96,10 @@ func (h Hook) Say(ctx context.Context, op string, i Intent, wait time.Duration) 
 	}
 	a, err := h.deliver(ctx, conn, Request{Op: op, Intent: &i, Wait: wait, Unrecorded: recordErr != nil})
 	if recordErr != nil {
-		a.degrade(recordErr)
+		// The keeper records it, too, but may die before.
+		if _, err := h.record(i, RecordLimit); err != nil {
+			a.degrade(err)
+		}
 	}
 	return a, err
 }
@@ -101,12 +112,12 @@ func (a *Answer) degrade(problem error) {
 	}
 }
 
-func (h Hook) record(i Intent) (newer *Intent, err error) {
+func (h Hook) record(i Intent, limit time.Duration) (newer *Intent, err error) {
 	store, err := OpenStore(h.Starter.RunDir)
 	if err != nil {
 		return nil, err
 	}
-	return store.Record(i)
+	return store.Record(i, limit)
 }
 
 // release is for a keeper alone, which records the intent itself: seen in the
@@ -146,7 +157,7 @@ func (a Answer) refusal() error {
 func (h Hook) deliver(ctx context.Context, conn *Conn, r Request) (Answer, error) {
 	for {
 		if conn == nil && r.Intent.Role == Backup {
-			return h.alone(ctx, *r.Intent), nil
+			return h.alone(ctx, r), nil
 		}
 		var err error
 		if conn == nil {
@@ -170,7 +181,7 @@ func (h Hook) deliver(ctx context.Context, conn *Conn, r Request) (Answer, error
 			// A person who waits may break off; the wish stands.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), aloneLimit)
 			defer cancel()
-			a = h.alone(ctx, *r.Intent)
+			a = h.alone(ctx, r)
 			a.degrade(err)
 			return a, nil
 		default:
@@ -204,12 +215,17 @@ func (h Hook) ask(ctx context.Context, conn *Conn, r Request, a *Answer) error {
 
 // alone makes this router backup without a keeper. When keepalived asked, a
 // keeper follows: it stays, keeps the services down, and makes the next promotion
-// a quick one. A person who types a command starts no daemon by it.
-func (h Hook) alone(ctx context.Context, i Intent) Answer {
-	byHand := i.Owner == (Process{})
+// a quick one. A person who types a command starts no daemon by it, and nobody
+// does who could not put the wish on record: the keeper would find an older one.
+func (h Hook) alone(ctx context.Context, r Request) Answer {
+	byHand, unrecorded := r.Intent.Owner == (Process{}), false
 	h.Step("alone")
-	a := h.Alone(ctx, i, byHand)
-	if !byHand && h.Check() == nil {
+	a := h.Alone(ctx, *r.Intent, byHand)
+	if r.Unrecorded {
+		_, err := h.record(*r.Intent, RecordLimit)
+		unrecorded = err != nil // which Say reports
+	}
+	if !byHand && !unrecorded && h.Check() == nil {
 		conn, err := h.Starter.Dial(ctx)
 		if err == nil {
 			_ = conn.Close()

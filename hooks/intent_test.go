@@ -140,7 +140,7 @@ func TestRecordLatestWins(t *testing.T) {
 	for _, i := range rand.Perm(n) {
 		wg.Go(func() {
 			role := Role(i % 2)
-			if _, err := store.Record(Intent{Role: role, Token: token(i + 1), State: "X"}); err != nil {
+			if _, err := store.Record(Intent{Role: role, Token: token(i + 1), State: "X"}, RecordLimit); err != nil {
 				t.Error(err)
 			}
 		})
@@ -181,7 +181,7 @@ func TestLoadRecovers(t *testing.T) {
 				t.Errorf("got %v, error %v", is, err)
 			}
 			// The next hook puts it right, however broken it is.
-			if _, err := store.Record(Intent{Role: Primary, Token: token(1)}); err != nil {
+			if _, err := store.Record(Intent{Role: Primary, Token: token(1)}, RecordLimit); err != nil {
 				t.Fatal(err)
 			}
 			if is, err = store.Load(); err != nil || len(is) != 1 {
@@ -201,7 +201,7 @@ func TestRecordLeavesNoLitter(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, IntentFile+".new"), []byte("half"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Record(Intent{Token: token(1)}); err != nil {
+	if _, err := store.Record(Intent{Token: token(1)}, RecordLimit); err != nil {
 		t.Fatal(err)
 	}
 	entries, _ := os.ReadDir(dir)

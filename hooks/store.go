@@ -79,19 +79,15 @@ func (s *Store) Load() (Intents, error) {
 	return f.Intents, nil
 }
 
-// recordLimit is how long Record waits for others that record. Each takes well
-// below a millisecond; only one that was stopped holds the lock for longer, and a
-// stop hook has no more than a second to live.
-const recordLimit = 500 * time.Millisecond
-
 // Record stores i unless a newer intent covers all that it would drive; then
 // that one is returned and nothing is written. Concurrent calls, from any number
-// of processes, leave the newest.
+// of processes, leave the newest. Each takes well below a millisecond; only one
+// that was stopped holds the lock for longer, which is what limit is for.
 //
 // When a wish to be backup cannot be written, whatever was on record is removed
 // if that can be done: without a record the router is backup, too.
-func (s *Store) Record(i Intent) (newer *Intent, err error) {
-	unlock, err := LockWithin(context.Background(), filepath.Join(s.dir, lockFile), recordLimit)
+func (s *Store) Record(i Intent, limit time.Duration) (newer *Intent, err error) {
+	unlock, err := LockWithin(context.Background(), filepath.Join(s.dir, lockFile), limit)
 	if err != nil {
 		return nil, fmt.Errorf("lock intent: %w", err)
 	}
@@ -132,7 +128,7 @@ func (s *Store) TakeOver(keepalived, reader Process) error {
 		}
 		// With its own token: whatever is newer by now stands.
 		i.Channel = reader
-		if _, err := s.Record(i); err != nil {
+		if _, err := s.Record(i, RecordLimit); err != nil {
 			return err
 		}
 	}

@@ -310,8 +310,9 @@ func TestBackupWithoutARecord(t *testing.T) {
 			if alone {
 				stop()
 			}
-			// A directory in the place of the new record defeats the write, for root too.
-			if err := os.Mkdir(filepath.Join(w.dir, hooks.IntentFile+".new"), 0o755); err != nil {
+			// A directory in the place of the new record, with something in it, defeats
+			// each try to write one, for root too.
+			if err := os.MkdirAll(filepath.Join(w.dir, hooks.IntentFile+".new", "full"), 0o755); err != nil {
 				t.Fatal(err)
 			}
 			a := w.say(w.intent(hooks.Backup), 5*time.Second)
@@ -354,5 +355,37 @@ func TestOnlyOneKeeper(t *testing.T) {
 	w.keeper()
 	if err := keeper.New(w.options()).Run(t.Context()); !errors.Is(err, keeper.ErrRunning) {
 		t.Errorf("a second keeper: %v", err)
+	}
+}
+
+// A hook that finds the record in others' hands tells the keeper, and records its
+// wish as soon as it can: nothing of it may be lost when the keeper dies.
+func TestRecordInOthersHands(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		t.Run(fmt.Sprintf("alone=%v", alone), func(t *testing.T) {
+			w := newWorld(t)
+			stop := w.keeper()
+			w.become(hooks.Primary)
+			if alone {
+				stop()
+			}
+			unlock, err := hooks.Lock(filepath.Join(w.dir, "intent.lock"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			free := time.AfterFunc(hooks.RecordLimit+200*time.Millisecond, unlock)
+			defer free.Stop()
+			i := w.intent(hooks.Backup)
+			if a := w.say(i, 5*time.Second); a.Outcome != hooks.Reached || len(w.links()) != 0 {
+				t.Errorf("%+v, left: %v", a, w.links())
+			}
+			store, err := hooks.OpenStore(w.dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if is, err := store.Load(); err != nil || !is.Holds(i) {
+				t.Errorf("on record: %+v, %v", is, err)
+			}
+		})
 	}
 }

@@ -152,7 +152,7 @@ func TestYieldAfterRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Record(w.intent(hooks.Backup)); err != nil {
+	if _, err := store.Record(w.intent(hooks.Backup), hooks.RecordLimit); err != nil {
 		t.Fatal(err)
 	}
 	rep := &fakeReplica{}

@@ -92,7 +92,7 @@ func (r *recorder) run(ctx context.Context) {
 
 func (r *recorder) record(is hooks.Intents) error {
 	for _, i := range is {
-		if _, err := r.store.Record(i); err != nil {
+		if _, err := r.store.Record(i, hooks.RecordLimit); err != nil {
 			return err
 		}
 	}

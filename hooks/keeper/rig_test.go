@@ -210,7 +210,7 @@ func (r *rig) record(i hooks.Intent) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if newer, err := store.Record(i); err != nil || newer != nil {
+	if newer, err := store.Record(i, hooks.RecordLimit); err != nil || newer != nil {
 		r.t.Fatalf("record: %v, newer: %v", err, newer)
 	}
 }
