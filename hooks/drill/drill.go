@@ -93,7 +93,9 @@ func Run(ctx context.Context, r Router, p Plan) error {
 	}
 	d.say("priority lowered to 1")
 	failed := d.away(ctx)
-	if err := d.restore(); err != nil || ctx.Err() != nil || errors.Is(failed, ErrKeeper) || errors.Is(failed, ErrNoPeer) {
+	err := d.restore()
+	over := ctx.Err() != nil || errors.Is(failed, ErrKeeper) || errors.Is(failed, ErrNoPeer)
+	if err != nil || failed != nil && over {
 		return errors.Join(failed, err)
 	}
 	return errors.Join(failed, d.back(ctx))

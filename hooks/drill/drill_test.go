@@ -194,7 +194,7 @@ func TestDrill(t *testing.T) {
 
 // Interrupted at any moment, the priority is put back.
 func TestInterrupted(t *testing.T) {
-	for at := time.Duration(0); at < 5*time.Second; at += 250 * time.Millisecond {
+	for at := time.Duration(0); at < 5*time.Second; at += 125 * time.Millisecond {
 		synctest.Test(t, func(t *testing.T) {
 			f := fake{peer: true, preempt: true, delay: time.Second, reports: make(chan hooks.Report, 10), sights: make(chan Sight, 10)}
 			f.reports <- report(hooks.Primary)
