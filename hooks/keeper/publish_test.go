@@ -28,14 +28,14 @@ func newListener() *listener { return &listener{make(chan string, 64), make(chan
 
 func (l *listener) String() string { return "listener" }
 
-func (l *listener) say(what string) error {
-	l.heard <- what
+func (l *listener) say(what string) (err error) {
 	select {
 	case <-l.deaf:
-		return errors.New("did not listen")
+		err = errors.New("did not listen")
 	default:
-		return nil
 	}
+	l.heard <- what // who hears of it may make the next call fail, not this one
+	return err
 }
 
 func (l *listener) Publish(_ context.Context, wan config.WAN, lease *dhcp.Lease) error {
