@@ -324,3 +324,16 @@ func TestIDs(t *testing.T) {
 		}
 	}
 }
+
+// Each platform has its own way to install what is missing.
+func TestInstall(t *testing.T) {
+	for want, f := range map[string]Facts{
+		"apt install x; ":               {},
+		"apk add x; ":                   {OpenWrt: true},
+		"opkg update; opkg install x; ": {OpenWrt: true, Opkg: true},
+	} {
+		if got := f.install("x"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

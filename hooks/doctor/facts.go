@@ -25,6 +25,7 @@ type Facts struct {
 	ParentErr map[string]error
 
 	OpenWrt       bool
+	Opkg          bool // OpenWrt before 25.12
 	Systemd       bool
 	ConfigPath    string
 	Keepalived    *Keepalived // nil: none, or unreadable
@@ -74,6 +75,7 @@ type Firewall struct {
 func (s *System) Gather(ctx context.Context, f *Facts) {
 	f.Now = s.Now()
 	f.OpenWrt = s.exists("/etc/openwrt_release")
+	f.Opkg = s.exists("/bin/opkg")
 	f.Systemd = s.exists("/run/systemd/system")
 	f.Keepalived, f.KeepalivedErr = s.Keepalived()
 	s.boot(f)

@@ -54,8 +54,11 @@ func (f *Facts) reloadKeepalived() string {
 }
 
 func (f *Facts) install(name string) string {
-	if f.OpenWrt {
-		return "apk add " + name + "; " // opkg install before 25.12
+	switch {
+	case f.OpenWrt && f.Opkg:
+		return "opkg update; opkg install " + name + "; "
+	case f.OpenWrt:
+		return "apk add " + name + "; "
 	}
 	return "apt install " + name + "; "
 }
