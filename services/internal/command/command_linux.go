@@ -72,6 +72,8 @@ func (c Command) Run(ctx context.Context) (output string, err error) {
 	if err := cmd.Start(); err != nil {
 		return "", fmt.Errorf("run %s: %w", c, err)
 	}
+	// The keeper is in a hurry; the daemons that a script starts are not.
+	_ = unix.Setpriority(unix.PRIO_PGRP, cmd.Process.Pid, 0)
 	ended := make(chan struct{}) // the process has ended; it is not yet reaped
 	reap := make(chan struct{})
 	reaped := make(chan error, 1)

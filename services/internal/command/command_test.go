@@ -6,11 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -43,6 +45,21 @@ func TestRun(t *testing.T) {
 	c.Args, c.Stdin = []string{"-c", "exit 0"}, strings.Repeat("x", 1<<20)
 	if _, err := c.Run(t.Context()); err != nil {
 		t.Errorf("input that nobody reads: %v", err)
+	}
+}
+
+// A keeper with a high priority does not hand it on.
+func TestRunAtEase(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, -20); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Setpriority(unix.PRIO_PROCESS, 0, 0) }()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if out, err := shell(`nice >&2; until [ "$(nice)" = 0 ]; do :; done; echo child; nice`).Run(ctx); err != nil || !strings.HasSuffix(out, "child\n0") {
+		t.Errorf("%q, %v", out, err)
 	}
 }
 
