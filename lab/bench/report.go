@@ -171,12 +171,12 @@ func (r *Results) writeScale(b *strings.Builder) {
 	var rows [][]string
 	for _, s := range r.Scale {
 		rows = append(rows, []string{
-			fmt.Sprint(s.WANs), s.Wanfail.String(), s.Script.String(),
+			fmt.Sprint(s.WANs), s.Wanfail.String(), s.Far.String(), s.Script.String(),
 			fmt.Sprintf("%s (%s of it anonymous)", megabytes(s.RSS), megabytes(s.Anonymous)),
 			millis(s.Promotion), fmt.Sprintf("%s a minute", millis(s.Idle)),
 		})
 	}
-	table(b, []string{"WANs", "wanfail", "script + udhcpc", "RSS", "CPU of a promotion", "CPU idle"}, rows)
+	table(b, []string{"WANs", "wanfail", fmt.Sprintf("wanfail, server %v away", farAway), "script + udhcpc", "RSS", "CPU of a promotion", "CPU idle"}, rows)
 }
 
 func megabytes(kB int) string { return fmt.Sprintf("%.1f MB", float64(kB)/1024) }

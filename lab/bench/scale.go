@@ -19,13 +19,17 @@ import (
 type ScaleResult struct {
 	WANs int
 	// Wanfail is from the hook to a default route for each WAN, Script to an
-	// address for each: udhcpc's script has room for one default route only.
-	Wanfail, Script Series
+	// address for each: udhcpc's script has room for one default route only. Far
+	// is Wanfail with a server that is farAway.
+	Wanfail, Far, Script Series
 	// Of the keeper while primary.
 	RSS, Anonymous int // kB
 	Promotion      time.Duration
 	Idle           time.Duration // CPU time in a minute
 }
+
+// farAway is the round trip to the server of many an ISP.
+const farAway = 20 * time.Millisecond
 
 const scaleScript = "/usr/local/sbin/primary-backup-many"
 
@@ -55,6 +59,9 @@ func measureScale(ctx context.Context, o Options) (results []*ScaleResult, err e
 		results = append(results, s)
 		if err := s.measure(ctx, r, rounds, o.Quick); err != nil {
 			return nil, fmt.Errorf("%d WANs: %w", n, err)
+		}
+		if err := s.measureFar(ctx, r, rounds); err != nil {
+			return nil, fmt.Errorf("%d WANs, server %v away: %w", n, farAway, err)
 		}
 		o.tell("scale: %d WANs", n)
 	}
@@ -92,18 +99,13 @@ exit 0
 		return err
 	}
 	for round := range rounds {
-		if _, err := r.Run(ctx, "sh", "-c", "rm -f /run/wanfail/*.lease"); err != nil {
-			return err
-		}
 		before, err := keeperCPU(ctx, r)
 		if err != nil {
 			return err
 		}
-		took, err := s.promote(ctx, r, true, "wanfail", "primary")
-		if err != nil {
+		if err := s.cold(ctx, r, &s.Wanfail); err != nil {
 			return err
 		}
-		s.Wanfail.add(took)
 		if round == rounds-1 {
 			if err := s.keeper(ctx, r, before, quick); err != nil {
 				return err
@@ -115,7 +117,8 @@ exit 0
 		if s.WANs > 8 && round >= 2 { // the script takes its time
 			continue
 		}
-		if took, err = s.promote(ctx, r, false, scaleScript, "primary"); err != nil {
+		took, err := s.promote(ctx, r, false, scaleScript, "primary")
+		if err != nil {
 			return err
 		}
 		s.Script.add(took)
@@ -124,6 +127,35 @@ exit 0
 		}
 	}
 	return nil
+}
+
+// measureFar measures what measure has prepared once more, with the server far
+// away.
+func (s *ScaleResult) measureFar(ctx context.Context, r *lab.Router, rounds int) (err error) {
+	relay, err := NewRelay("isp-isp", "isp")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, relay.Close()) }()
+	relay.Set(farAway, false)
+	for range rounds {
+		if err := errors.Join(s.cold(ctx, r, &s.Far), s.demote(ctx, r, "wanfail", "backup")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cold makes wanfail primary, without a remembered lease.
+func (s *ScaleResult) cold(ctx context.Context, r *lab.Router, series *Series) error {
+	if _, err := r.Run(ctx, "sh", "-c", "rm -f /run/wanfail/*.lease"); err != nil {
+		return err
+	}
+	took, err := s.promote(ctx, r, true, "wanfail", "primary")
+	if err == nil {
+		series.add(took)
+	}
+	return err
 }
 
 // promote runs a hook until each WAN has a default route, or an address.
