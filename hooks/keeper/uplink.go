@@ -3,7 +3,6 @@ package keeper
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -93,14 +92,6 @@ type uplink struct {
 	wait backoff
 	gone timer // deletion of a muted link
 	care timer // next look without a reason
-}
-
-// exchange is a running DHCP client.
-type exchange struct {
-	client  *dhcp.Client
-	updates chan dhcp.Update
-	cancel  context.CancelFunc
-	done    chan struct{}
 }
 
 func newUplink(wan config.WAN, k kernel, leaseFile string, pubs []Publisher, log *slog.Logger, report func(reached)) *uplink {
@@ -208,29 +199,6 @@ func (u *uplink) run(ctx context.Context) {
 	}
 }
 
-// news are the DHCP client's updates, if there is one.
-func (u *uplink) news() <-chan dhcp.Update {
-	if u.exchange == nil {
-		return nil
-	}
-	return u.exchange.updates
-}
-
-// ended is closed when the DHCP client has ended of its own accord.
-func (u *uplink) ended() <-chan struct{} {
-	if u.exchange == nil {
-		return nil
-	}
-	return u.exchange.done
-}
-
-// revive plans a new DHCP client.
-func (u *uplink) revive() {
-	u.exchange.cancel()
-	u.exchange = nil
-	u.again()
-}
-
 // waiting is the gate while something waits for it.
 func (u *uplink) waiting() <-chan struct{} {
 	if u.now.role == hooks.Primary && (u.muted || u.lease != nil) && !u.held && u.err == nil {
@@ -319,46 +287,6 @@ func (u *uplink) advance(ctx context.Context) (changes netif.Changes) {
 		u.voice = startVoice(ctx, u.kernel, u.wan, lease, news, u.log)
 	}
 	return changes
-}
-
-// listen starts the DHCP client.
-func (u *uplink) listen(ctx context.Context) {
-	c, err := dhcp.New(u.client, u.log)
-	if err != nil {
-		u.fail(fmt.Errorf("start DHCP client: %w", err))
-		u.again()
-		return
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	x := &exchange{client: c, updates: make(chan dhcp.Update), cancel: cancel, done: make(chan struct{})}
-	u.exchange = x
-	go func() {
-		defer close(x.done)
-		if err := c.Run(ctx, x.updates); err != nil && ctx.Err() == nil {
-			u.log.Error("DHCP client ended, another one is started", "error", err)
-		}
-	}()
-}
-
-// learn takes an update of the DHCP client.
-func (u *uplink) learn(ctx context.Context, up dhcp.Update) {
-	u.update = up
-	if up.Lease == u.lease {
-		return
-	}
-	u.lease = up.Lease
-	if up.Lease == nil {
-		u.publish.withdraw()
-		u.advance(ctx)
-		u.account()
-		return
-	}
-	if !u.noted(hooks.PhaseLease) {
-		u.phase(hooks.PhaseLease, fmt.Sprintf("%s from %s", up.Lease.Prefix, up.Lease.Server), u.since, nil)
-	}
-	u.advance(ctx)
-	u.publish.publish(up.Lease)
-	u.account()
 }
 
 // look reads the kernel again after an event there.
