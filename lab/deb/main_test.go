@@ -45,6 +45,7 @@ func prepare(ctx context.Context) (lab.Inputs, error) {
 		{"make", "-s", target, "VERSION=v" + older, "PACKAGES_DIR=" + built + "/" + older, "DIST=" + built},
 		{"make", "-s", target, "VERSION=v" + newer, "PACKAGES_DIR=" + built + "/" + newer, "DIST=" + built},
 		{"go", "build", "-o", built + "/probe", "./lab/deb/probe"},
+		{"go", "test", "-c", "-tags", "systemd_e2e", "-o", built + "/services", "./services/e2e"},
 	} {
 		build := exec.CommandContext(ctx, command[0], command[1:]...)
 		build.Dir = root

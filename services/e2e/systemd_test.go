@@ -1,11 +1,7 @@
 //go:build systemd_e2e
 
 // Package e2e drives the systemd that runs the machine. It is for a machine made
-// for the purpose:
-//
-//	go test -c -tags systemd_e2e -o services-e2e ./services/e2e
-//
-// and run the result there, as root.
+// for the purpose: lab/deb builds it and runs it on a router.
 package e2e
 
 import (
