@@ -48,9 +48,8 @@ func (w *world) pair() (ar0, ar1 *lab.Router) {
 	ar0, ar1 = w.l.Router(0), w.l.Router(1)
 	w.must(ar0.StartKeepalived(w.ctx))
 	w.becomesPrimary(ar0)
-	since := time.Now()
 	w.must(ar1.StartKeepalived(w.ctx))
-	w.hookStart(ar1, since, "backup")
+	w.told(ar1, "BACKUP")
 	w.eventually(ar1.Name+" could take over", func() (bool, error) {
 		out, code := w.code(ar1, "wanfail", "check") // asks the keeper, which the hook has started where systemd has not
 		return code == 0 && strings.Contains(out, "backup"), nil

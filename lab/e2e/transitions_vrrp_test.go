@@ -52,10 +52,8 @@ func TestNoPreempt(t *testing.T) {
 	w.isPrimary(ar1)
 	v, err := ar0.Voice()
 	w.must(err)
-	since := time.Now()
 	w.must(ar0.StartKeepalived(w.ctx))
-	_, err = w.tl.Wait(w.ctx, since, lab.Is(ar0.Name, lab.KindHook, "backup"))
-	w.must(err)
+	w.told(ar0, "BACKUP")
 	time.Sleep(time.Second) // for an election that must not come
 	w.becomesBackup(ar0)
 	w.isPrimary(ar1)
