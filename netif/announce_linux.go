@@ -90,7 +90,7 @@ func (m *Manager) ProbeGateway(ctx context.Context, name string, src, gateway ne
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 
-	request := arp{op: arpRequest, senderMAC: mac, senderIP: src, targetMAC: make(net.HardwareAddr, 6), targetIP: gateway}.frame()
+	request := ARPRequest(mac, src, gateway)
 	buf := make([]byte, 128)
 	for {
 		if err := conn.SetReadDeadline(time.Now().Add(probeAgain)); err != nil {

@@ -15,9 +15,10 @@ const (
 
 	arpFrameLen = 14 + 28
 	// Offsets in an Ethernet frame.
-	arpOpcode   = 14 + 6
-	arpSenderIP = 14 + 14
-	arpTargetIP = 14 + 24
+	arpOpcode    = 14 + 6
+	arpSenderMAC = 14 + 8
+	arpSenderIP  = 14 + 14
+	arpTargetIP  = 14 + 24
 )
 
 var broadcastMAC = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
@@ -54,4 +55,20 @@ func gratuitous(addr netip.Addr, mac net.HardwareAddr) [2][]byte {
 	request := a.frame()
 	a.op, a.targetMAC = arpReply, mac // RFC 5944: in a reply both hardware addresses are the sender's
 	return [2][]byte{request, a.frame()}
+}
+
+// ARPRequest is the broadcast frame in which mac, with address src, asks for
+// target (RFC 826).
+func ARPRequest(mac net.HardwareAddr, src, target netip.Addr) []byte {
+	return arp{op: arpRequest, senderMAC: mac, senderIP: src, targetMAC: make(net.HardwareAddr, 6), targetIP: target}.frame()
+}
+
+// ARPSender is who an ARP frame is from, be it a request, a reply or an
+// announcement; not ok if it is too short to say.
+func ARPSender(frame []byte) (mac net.HardwareAddr, ip netip.Addr, ok bool) {
+	if len(frame) < arpFrameLen {
+		return nil, netip.Addr{}, false
+	}
+	ip, ok = netip.AddrFromSlice(frame[arpSenderIP : arpSenderIP+4])
+	return frame[arpSenderMAC:arpSenderIP], ip, ok
 }

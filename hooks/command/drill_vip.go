@@ -3,11 +3,8 @@ package command
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"net"
-	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/mdlayher/packet"
@@ -16,6 +13,7 @@ import (
 
 	"github.com/wanfail/wanfail/hooks/doctor"
 	"github.com/wanfail/wanfail/hooks/drill"
+	"github.com/wanfail/wanfail/netif"
 )
 
 const (
@@ -55,7 +53,7 @@ func (p *pair) watch(ctx context.Context, vip doctor.VIP) error {
 	}
 	context.AfterFunc(ctx, func() { _ = conn.Close() })
 	v := &vigil{
-		pair: p, VIP: vip, conn: conn, ask: question(ifi.HardwareAddr, vip.Source, vip.Address),
+		pair: p, VIP: vip, conn: conn, ask: netif.ARPRequest(ifi.HardwareAddr, vip.Source, vip.Address),
 		moved: make(chan time.Time, 16), heard: make(chan time.Time, 16), last: time.Now(),
 	}
 	go func() {
@@ -84,28 +82,20 @@ func note(c chan<- time.Time) {
 // listen hears everybody else who says that the virtual address is his, be it to
 // answer or to announce it.
 func (v *vigil) listen(ctx context.Context, own net.HardwareAddr) {
-	frame, vip := make([]byte, 256), v.Address.AsSlice()
+	frame := make([]byte, 256)
 	for {
 		n, _, err := v.conn.ReadFrom(frame)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
-		case err != nil:
+		}
+		if err != nil {
 			time.Sleep(askAgain) // the port is down, say
-		case n >= arpLen && bytes.Equal(frame[28:32], vip) && !bytes.Equal(frame[22:28], own):
+			continue
+		}
+		if mac, ip, ok := netif.ARPSender(frame[:n]); ok && ip == v.Address && !bytes.Equal(mac, own) {
 			note(v.heard)
 		}
 	}
-}
-
-// arpLen is the length of an ARP packet for IPv4 with its Ethernet header.
-const arpLen = 14 + 28
-
-// question is a broadcast ARP request (RFC 826).
-func question(mac net.HardwareAddr, src, target netip.Addr) []byte {
-	broadcast := bytes.Repeat([]byte{0xff}, 6)
-	return slices.Concat(broadcast, mac, binary.BigEndian.AppendUint16(nil, unix.ETH_P_ARP),
-		[]byte{0, 1, 8, 0, 6, 4, 0, 1}, mac, src.AsSlice(), make([]byte, 6), target.AsSlice())
 }
 
 func (v *vigil) keep(ctx context.Context) {

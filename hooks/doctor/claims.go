@@ -83,13 +83,14 @@ func (s *System) networkFile(d device) *network {
 	}
 	order, files := find("*.network")
 	for _, base := range order {
-		lines := s.lines(files[base])
+		text := s.text(files[base])
+		if text == "" { // masked
+			continue
+		}
+		lines := strings.Split(text, "\n")
 		dropIns, in := find(base + ".d/*.conf")
 		for _, more := range dropIns {
 			lines = append(lines, s.lines(in[more])...)
-		}
-		if s.text(files[base]) == "" { // masked
-			continue
 		}
 		if n := s.network(d, lines); n != nil {
 			n.file = files[base]

@@ -105,8 +105,6 @@ func (s *System) boot(f *Facts) {
 	for _, name := range f.Config.Services {
 		begin := "/etc/rc[2-5].d/S??" + name // Debian without systemd
 		switch {
-		case f.OpenWrt && name == "miniupnpd": // waits for a WAN; disabled, it never hears of one
-			continue
 		case f.OpenWrt:
 			begin = "/etc/rc.d/S??" + name
 		case f.Systemd:

@@ -66,6 +66,15 @@ func (k *Keepalived) fifo() *Hook {
 	return nil
 }
 
+// hooks are all scripts of k, the FIFOs' first.
+func (k *Keepalived) hooks() []*Hook {
+	all := slices.Clone(k.FIFO)
+	for _, i := range k.Instances {
+		all = append(all, i.Hooks...)
+	}
+	return all
+}
+
 // what happens without a hook.
 var without = map[string]string{
 	"notify_master": "this router never takes the WAN over",
@@ -128,11 +137,7 @@ func refusedHooks(f *Facts) (all []Finding) {
 		return nil
 	}
 	seen := map[string]bool{}
-	hooks := slices.Clone(f.Keepalived.FIFO)
-	for _, i := range f.Keepalived.Instances {
-		hooks = append(hooks, i.Hooks...)
-	}
-	for _, h := range hooks {
+	for _, h := range f.Keepalived.hooks() {
 		if !h.Ours && !strings.Contains(h.Path, "wanfail") || seen[h.Path] {
 			continue
 		}
@@ -158,12 +163,8 @@ func hookUser(f *Facts) (all []Finding) {
 	if k == nil {
 		return nil
 	}
-	hooks := slices.Clone(k.FIFO)
-	for _, i := range k.Instances {
-		hooks = append(hooks, i.Hooks...)
-	}
 	const why = "wanfail cannot change the network, nor reach its keeper"
-	for _, h := range hooks {
+	for _, h := range k.hooks() {
 		switch {
 		case !h.Ours || h.User == "root":
 		case h.User != "":

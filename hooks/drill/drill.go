@@ -199,7 +199,7 @@ func (d *run) take(r hooks.Report) {
 			d.left = d.left || role == hooks.Backup
 			by := ""
 			if len(r.WANs) == 1 { // else it may be another's
-				by = ", by " + strings.TrimPrefix(r.By, "by ")
+				by = ", by " + view.Asked(r.By)
 			}
 			d.say("%s %s%s", strings.Join(names, ", "), role, by)
 		}

@@ -299,9 +299,9 @@ func TestBackupAlone(t *testing.T) {
 	}
 }
 
-// The record cannot be written, but the router becomes backup, with and without
-// a keeper.
-func TestBackupWithoutARecord(t *testing.T) {
+// withAndWithout runs f on a primary with a keeper, and on one whose keeper has
+// ended.
+func withAndWithout(t *testing.T, f func(t *testing.T, w *world)) {
 	for _, alone := range []bool{false, true} {
 		t.Run(fmt.Sprintf("alone=%v", alone), func(t *testing.T) {
 			w := newWorld(t)
@@ -310,20 +310,28 @@ func TestBackupWithoutARecord(t *testing.T) {
 			if alone {
 				stop()
 			}
-			// A directory in the place of the new record, with something in it, defeats
-			// each try to write one, for root too.
-			if err := os.MkdirAll(filepath.Join(w.dir, hooks.IntentFile+".new", "full"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			a := w.say(w.intent(hooks.Backup), 5*time.Second)
-			if len(w.links()) != 0 {
-				t.Errorf("still there: %v", w.links())
-			}
-			if a.Outcome != hooks.Degraded || !strings.Contains(strings.Join(a.Problems, "\n"), "record intent") {
-				t.Errorf("%+v", a)
-			}
+			f(t, w)
 		})
 	}
+}
+
+// The record cannot be written, but the router becomes backup, with and without
+// a keeper.
+func TestBackupWithoutARecord(t *testing.T) {
+	withAndWithout(t, func(t *testing.T, w *world) {
+		// A directory in the place of the new record, with something in it, defeats
+		// each try to write one, for root too.
+		if err := os.MkdirAll(filepath.Join(w.dir, hooks.IntentFile+".new", "full"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		a := w.say(w.intent(hooks.Backup), 5*time.Second)
+		if len(w.links()) != 0 {
+			t.Errorf("still there: %v", w.links())
+		}
+		if a.Outcome != hooks.Degraded || !strings.Contains(strings.Join(a.Problems, "\n"), "record intent") {
+			t.Errorf("%+v", a)
+		}
+	})
 }
 
 func TestCorruptRecordKeepsTheRole(t *testing.T) {
@@ -361,31 +369,23 @@ func TestOnlyOneKeeper(t *testing.T) {
 // A hook that finds the record in others' hands tells the keeper, and records its
 // wish as soon as it can: nothing of it may be lost when the keeper dies.
 func TestRecordInOthersHands(t *testing.T) {
-	for _, alone := range []bool{false, true} {
-		t.Run(fmt.Sprintf("alone=%v", alone), func(t *testing.T) {
-			w := newWorld(t)
-			stop := w.keeper()
-			w.become(hooks.Primary)
-			if alone {
-				stop()
-			}
-			unlock, err := hooks.Lock(filepath.Join(w.dir, "intent.lock"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			free := time.AfterFunc(hooks.RecordLimit+200*time.Millisecond, unlock)
-			defer free.Stop()
-			i := w.intent(hooks.Backup)
-			if a := w.say(i, 5*time.Second); a.Outcome != hooks.Reached || len(w.links()) != 0 {
-				t.Errorf("%+v, left: %v", a, w.links())
-			}
-			store, err := hooks.OpenStore(w.dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if is, err := store.Load(); err != nil || !is.Holds(i) {
-				t.Errorf("on record: %+v, %v", is, err)
-			}
-		})
-	}
+	withAndWithout(t, func(t *testing.T, w *world) {
+		unlock, err := hooks.Lock(filepath.Join(w.dir, "intent.lock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		free := time.AfterFunc(hooks.RecordLimit+200*time.Millisecond, unlock)
+		defer free.Stop()
+		i := w.intent(hooks.Backup)
+		if a := w.say(i, 5*time.Second); a.Outcome != hooks.Reached || len(w.links()) != 0 {
+			t.Errorf("%+v, left: %v", a, w.links())
+		}
+		store, err := hooks.OpenStore(w.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if is, err := store.Load(); err != nil || !is.Holds(i) {
+			t.Errorf("on record: %+v, %v", is, err)
+		}
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/wanfail/wanfail/dhcp"
+	"github.com/wanfail/wanfail/hooks"
 )
 
 // MemoryFile is the memory's name in the run directory: what scripts have been
@@ -67,10 +68,7 @@ func (m *memory) note(e event, log *slog.Logger) {
 	m.take(e)
 	raw, err := json.Marshal(m.state)
 	if err == nil {
-		err = os.WriteFile(m.file+".new", raw, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(m.file+".new", m.file)
+		err = hooks.WriteFile(m.file, raw, 0o600)
 	}
 	if err != nil {
 		log.Warn("cannot remember what scripts were told, a restarted keeper tells it again: is there room in the run directory?", "error", err)

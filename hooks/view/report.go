@@ -63,7 +63,7 @@ func (p *page) role(r hooks.Report) {
 	}
 	p.line("role", st, r.Role.String(), since)
 	if r.By != "" {
-		p.line("by", plain, "", asked(r.By))
+		p.line("by", plain, "", Asked(r.By))
 	}
 	if r.PID == 0 {
 		p.line("keeper", red, "not running", "")
@@ -72,8 +72,8 @@ func (p *page) role(r hooks.Report) {
 	p.line("keeper", plain, "", fmt.Sprintf("process %d, wanfail %s", r.PID, r.Version))
 }
 
-// asked is who asked for a role, to stand after "by".
-func asked(by string) string { return strings.TrimPrefix(by, "by ") }
+// Asked is who asked for a role, to stand after "by".
+func Asked(by string) string { return strings.TrimPrefix(by, "by ") }
 
 // date is a moment in the time zone of the reader.
 func (p *page) date(t time.Time) string { return t.In(p.Now.Location()).Format(time.DateTime) }
@@ -209,7 +209,7 @@ func (p *page) transition(first bool, t hooks.Transition) {
 	if t.Role == hooks.Primary {
 		st = green
 	}
-	p.line(label, st, t.Role.String(), fmt.Sprintf(" at %s, took %s, by %s", p.date(t.At), Short(t.Took), asked(t.By)))
+	p.line(label, st, t.Role.String(), fmt.Sprintf(" at %s, took %s, by %s", p.date(t.At), Short(t.Took), Asked(t.By)))
 	if len(t.Phases) > 0 {
 		var parts []string
 		for _, ph := range t.Phases {
