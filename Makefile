@@ -23,6 +23,12 @@ export CGO_ENABLED ?= 0
 .PHONY: build demo bench pictures test unit e2e lint fuzz clean install image $(LAB) wanfail
 build: wanfail
 
+# What a target needs beyond Go, git and make: installed by root, named to others.
+NEEDS := needs-demo needs-test needs-lint
+.PHONY: $(NEEDS)
+$(NEEDS): needs-%:
+	@lab/needs.sh $*
+
 wanfail:
 	go build -trimpath -tags $(TAGS) -gcflags '$(GCFLAGS)' -ldflags '$(LDFLAGS)' -o $@ .
 
@@ -34,10 +40,10 @@ $(LAB):
 	go build -o $@ ./lab/cmd/lab
 
 # The routers' operating system, built once and kept in .cache.
-image: $(LAB)
+image: needs-demo $(LAB)
 	$(LAB) image
 
-demo: wanfail $(LAB)
+demo: needs-demo wanfail $(LAB)
 	$(LAB) demo --scenario $(SCENARIO) --binary ./wanfail
 
 # The stopwatch: writes docs/BENCHMARKS.md, a quarter of an hour. QUICK=1 prints
@@ -54,11 +60,11 @@ test: unit e2e
 # Tests in namespaces need root; the race detector needs cgo. Built side by side,
 # run one package after the other: they measure time, and some load both cores.
 UNIT = $$(go list ./... | grep -vE '/lab/(e2e|deb)$$')
-unit: image
+unit: needs-test image
 	CGO_ENABLED=1 go test -race -exec true $(UNIT) >/dev/null
 	LAB_IMAGE=$$($(LAB) image) CGO_ENABLED=1 go test -race -shuffle=on -p 1 -timeout 15m $(UNIT)
 
-e2e: wanfail image
+e2e: needs-test wanfail image
 	LAB_IMAGE=$$($(LAB) image) WANFAIL_BINARY=$(CURDIR)/wanfail go test -v -count=1 -p 1 -timeout 30m ./lab/e2e ./lab/deb
 
 # Each fuzz target for a short time; FUZZTIME=10m for a long one. Go's fuzzer may
@@ -76,7 +82,7 @@ fuzz:
 		done; \
 	done
 
-lint:
+lint: needs-lint
 	@out=$$($(TOOL) gofumpt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not gofumpt-ed: $$out"; exit 1; }
 	go vet ./...
 	go vet -tags nosystemd ./...

@@ -147,7 +147,10 @@ func TestRoff(t *testing.T) {
 	}
 }
 
+// No other program is needed to build them, least of all the shells that read
+// them: there is none to be found.
 func TestWrite(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
 	dir := t.TempDir()
 	if err := write(dir, "1.0"); err != nil {
 		t.Fatal(err)
