@@ -420,6 +420,34 @@ func TestLoopCountsGarbage(t *testing.T) {
 	})
 }
 
+// A server that refuses each RENEW and INIT-REBOOT but grants the DISCOVER that
+// follows, as some operators have: it must not leave the client without an address.
+func TestLoopRefusedRenewals(t *testing.T) {
+	inBubble(t, testConfig(), func(b *bubble) {
+		b.net.answer = func(p *dhcpv4.DHCPv4) [][]byte {
+			if p.MessageType() == dhcpv4.MessageTypeRequest && !p.Options.Has(dhcpv4.OptionServerIdentifier) {
+				return refusing(p)
+			}
+			return honest(p)
+		}
+		b.run()
+		newest := b.drain()
+		for i := range 60 { // 30 hours of leases of one hour
+			if u := newest(); u.State != Bound || u.Lease == nil {
+				t.Fatalf("after %v: %+v", time.Since(b.net.start), u)
+			}
+			if i == 20 {
+				b.client.Carrier(false)
+				b.client.Carrier(true)
+			}
+			time.Sleep(30 * time.Minute)
+		}
+		if n := b.logged.count(`diagnosis=refused`); n < 40 {
+			t.Errorf("%d refusals, the server is not the one that is meant", n)
+		}
+	})
+}
+
 // A server that answers only every third packet is slow, not fatal.
 func TestLoopLossyServer(t *testing.T) {
 	inBubble(t, testConfig(), func(b *bubble) {

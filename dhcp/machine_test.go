@@ -211,6 +211,31 @@ func TestRefusalsSlowDown(t *testing.T) {
 	}
 }
 
+// Some operators' servers refuse each attempt to keep a lease and grant the
+// DISCOVER that follows. A lease ends the series of refusals: the back-off must
+// not grow from one lease to the next.
+func TestALeaseEndsTheRefusals(t *testing.T) {
+	for _, s := range []State{Rebooting, Renewing, Rebinding} {
+		r := reach(t, s)
+		for i := range 20 {
+			if s == Rebooting && i > 0 {
+				r.do(evCarrier{false})
+				r.now += time.Minute
+				r.do(evCarrier{true})
+			}
+			r.tickUntil(s)
+			at := r.now
+			if r.do(r.nak()); r.m.state != Selecting || r.now != at {
+				t.Fatalf("%v: refusal %d: %v, DISCOVER in %v", s, i+1, r.m.state, r.last.wake-at)
+			}
+			r.do(r.offer())
+			if r.do(r.ack()); r.m.state != Bound || r.m.naks != 0 {
+				t.Fatalf("%v: after refusal %d: %v, %d refusals counted", s, i+1, r.m.state, r.m.naks)
+			}
+		}
+	}
+}
+
 func TestStuckSession(t *testing.T) {
 	for _, s := range []State{Rebooting, Renewing, Requesting} {
 		r := reach(t, s)

@@ -124,15 +124,13 @@ func (m *machine) acked(now time.Duration, msg message) {
 	if l.RemainingAt(now) <= 0 {
 		return // it came too late to be of use
 	}
-	if m.state >= Rebooting {
-		m.naks = 0 // a server that confirms what is held does not refuse us
-	}
 	if m.offer != nil {
 		m.rival(&l, m.offer)
 	}
 	m.state, m.lease, m.wish, m.server = Bound, &l, l.Addr(), l.Server
 	m.offer, m.collect, m.hear, m.failures, m.silenced, m.detail = nil, never, never, 0, false, ""
 	m.avoid, m.probe, m.unproven = netip.Addr{}, false, 0
+	m.naks = 0 // some servers refuse each RENEW and grant the DISCOVER that follows
 	m.next = never
 	if t1, ok := l.deadline(l.T1); ok {
 		m.next = t1
