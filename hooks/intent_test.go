@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 func token(n int) Token { return Token{Ticks: uint64(n), PID: 100} }
@@ -212,23 +211,6 @@ func TestRecordLeavesNoLitter(t *testing.T) {
 	if got := strings.Join(names, " "); got != "intent.json intent.lock" {
 		t.Errorf("run directory holds %q", got)
 	}
-}
-
-func TestLockWithin(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "lock")
-	unlock, err := LockWithin(t.Context(), path, time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := LockWithin(t.Context(), path, 20*time.Millisecond); err == nil {
-		t.Fatal("the lock was given twice")
-	}
-	unlock()
-	again, err := LockWithin(t.Context(), path, 5*time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again()
 }
 
 func TestParseState(t *testing.T) {

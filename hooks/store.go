@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Files in the run directory.
@@ -133,53 +131,6 @@ func (s *Store) TakeOver(keepalived, reader Process) error {
 		}
 	}
 	return nil
-}
-
-// Lock takes an exclusive flock(2) on path, creating the file, and returns how
-// to let go. The kernel lets go when the process dies.
-func Lock(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return func() { _ = f.Close() }, nil
-}
-
-// LockWithin is Lock for at most limit, then context.DeadlineExceeded, and no
-// longer than ctx.
-func LockWithin(ctx context.Context, path string, limit time.Duration) (unlock func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	type result struct {
-		unlock func()
-		err    error
-	}
-	ch := make(chan result, 1)
-	go func() {
-		unlock, err := Lock(path)
-		ch <- result{unlock, err}
-	}()
-	select {
-	case r := <-ch:
-		return r.unlock, r.err
-	case <-ctx.Done():
-		go func() { // flock(2) cannot be called off: let go of what it gets too late
-			if r := <-ch; r.err == nil {
-				r.unlock()
-			}
-		}()
-		return nil, ctx.Err()
-	}
 }
 
 // WriteFile replaces path atomically: a reader sees the old or the new content,

@@ -1,0 +1,108 @@
+package hooks
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestLockWithin(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	unlock, err := LockWithin(t.Context(), path, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LockWithin(t.Context(), path, 20*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("the lock is held, and a second call ends with %v", err)
+	}
+	unlock()
+	again, err := LockWithin(t.Context(), path, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again()
+}
+
+// Any number of calls that wait at once get the lock one after the other.
+func TestLockQueue(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	unlock, err := Lock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var holders, had atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			limit := time.Minute
+			if i%5 == 0 {
+				limit = time.Duration(i) * time.Millisecond // some give up meanwhile
+			}
+			unlock, err := LockWithin(t.Context(), path, limit)
+			if err != nil {
+				if i%5 != 0 {
+					t.Error(err)
+				}
+				return
+			}
+			if holders.Add(1) != 1 {
+				t.Error("two hold the lock")
+			}
+			had.Add(1)
+			holders.Add(-1)
+			unlock()
+		})
+	}
+	time.AfterFunc(20*time.Millisecond, unlock)
+	wg.Wait()
+	if had.Load() < 40 {
+		t.Errorf("%d calls got the lock, want 40 at least", had.Load())
+	}
+}
+
+// A holder that was stopped keeps its lock: whoever gives up waiting for it must
+// leave neither a thread nor a descriptor behind.
+func TestLockWithinLeaksNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	unlock, err := Lock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func(dir string) int {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	const files, threads = "/proc/self/fd", "/proc/self/task"
+	fds, tids := count(files), count(threads)
+	for range 40 {
+		if _, err := LockWithin(t.Context(), path, 3*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("the lock is held, and the call ends with %v", err)
+		}
+	}
+	// The runtime starts a few threads of its own.
+	if n := count(files); n > fds+1 {
+		t.Errorf("%d descriptors before, %d after", fds, n)
+	}
+	if n := count(threads); n > tids+5 {
+		t.Errorf("%d threads before, %d after", tids, n)
+	}
+	unlock()
+	// What waits in vain still lets go of the lock at once.
+	if out, err := exec.Command("flock", "-w", "10", path, "true").CombinedOutput(); err != nil {
+		t.Errorf("the lock is held although nobody wants it: %v: %s", err, out)
+	}
+	for end := time.Now().Add(10 * time.Second); count(files) > fds; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d descriptors before, %d after the holder's end", fds, count(files))
+		}
+	}
+}
