@@ -12,6 +12,7 @@ import (
 type Result struct {
 	Name    string
 	Changed bool          // it was not as wanted, and now is
+	State   State         // as the manager said last; Stopped if it said nothing
 	Took    time.Duration // from the call of Converge
 	Err     error         // nil: the service is as wanted
 }
@@ -42,7 +43,7 @@ func Converge(ctx context.Context, m Manager, names []string, up bool, limit tim
 			late := fmt.Errorf("not %s within %v: its own log may say why", want, limit)
 			ctx, cancel := context.WithTimeoutCause(ctx, limit, late)
 			defer cancel()
-			r.Changed, r.Err = converge(ctx, m, r.Name, want)
+			r.State, r.Changed, r.Err = converge(ctx, m, r.Name, want)
 			r.Took = time.Since(start)
 		})
 	}
@@ -50,15 +51,21 @@ func Converge(ctx context.Context, m Manager, names []string, up bool, limit tim
 	return results
 }
 
-func converge(ctx context.Context, m Manager, name string, want State) (changed bool, err error) {
-	state, err := m.State(ctx, name)
-	if err != nil || state == want {
-		return false, err
+func converge(ctx context.Context, m Manager, name string, want State) (now State, changed bool, err error) {
+	now, err = m.State(ctx, name)
+	if err != nil || now == want {
+		return now, false, err
 	}
 	if want == Running {
 		err = m.Start(ctx, name)
 	} else {
 		err = m.Stop(ctx, name)
 	}
-	return err == nil, err
+	if err == nil {
+		return want, true, nil
+	}
+	if then, stateErr := m.State(ctx, name); stateErr == nil {
+		now = then
+	}
+	return now, false, err
 }

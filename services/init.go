@@ -48,7 +48,7 @@ func (m *Init) Close() error { return nil }
 // Installed reports whether there is an executable script of that name.
 func (m *Init) Installed(_ context.Context, name string) (bool, error) {
 	_, err := m.script(name)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, ErrNotInstalled) {
 		return false, nil
 	}
 	return err == nil, err
@@ -142,7 +142,7 @@ func (m *Init) script(name string) (script, error) {
 	path := filepath.Join(m.dir, name)
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return script{}, fmt.Errorf("%s is not installed (%w): install it, or take it off the list of services", name, err)
+		return script{}, notInstalled(name, "no "+path)
 	}
 	if err != nil {
 		return script{}, fmt.Errorf("find init script: %w", err)

@@ -39,6 +39,14 @@ func (s State) String() string {
 // until the administrator has said otherwise.
 var ErrOff = errors.New("its own configuration switches it off")
 
+// ErrNotInstalled tells that there is no service of that name.
+var ErrNotInstalled = errors.New("not installed")
+
+// notInstalled is that error for one service; detail says what was looked for.
+func notInstalled(name, detail string) error {
+	return fmt.Errorf("%s is %w (%s): install it, or take it off the list of services", name, ErrNotInstalled, detail)
+}
+
 // Manager drives services by name. It is safe for concurrent use. Every name is
 // checked with ValidName before it goes anywhere.
 //

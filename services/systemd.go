@@ -71,7 +71,7 @@ func (s *systemd) State(ctx context.Context, name string) (State, error) {
 	}
 	state := u.state()
 	if u.LoadState == "not-found" && state == Stopped { // it may run with its file gone
-		return Stopped, notInstalled(u.ID)
+		return Stopped, notInstalled(u.ID, "no such unit")
 	}
 	return state, nil
 }
@@ -149,14 +149,42 @@ func (s *systemd) failure(ctx context.Context, u unit, result string) error {
 		if met, ok := get(unitIface, "ConditionResult").(bool); ok && !met && result == "done" {
 			why = ", a condition of the unit is not met"
 		} else if r, ok := get(serviceIface, "Result").(string); ok && r != "success" {
+			status, _ := get(serviceIface, "ExecMainStatus").(int32)
 			why = ", " + r
-			if status, ok := get(serviceIface, "ExecMainStatus").(int32); ok && r == "exit-code" {
+			switch {
+			case r != "exit-code":
+			case status != 0:
 				why += fmt.Sprintf(" %d", status)
+			default: // not the daemon itself
+				for _, setting := range []string{"ExecStartPre", "ExecStartPost"} {
+					why += failedCommand(setting, get(serviceIface, setting))
+				}
 			}
 		}
 	}
 	return fmt.Errorf("%s is %s (%s%s), its job ended as %q: see `journalctl -u %s`",
 		u.ID, u.ActiveState, u.SubState, why, result, u.ID)
+}
+
+// failedCommand describes the first of a setting's commands that exited with
+// an error, "" if none did. commands is the property of that name, an array of
+// (path, arguments, ignore, four timestamps, pid, code, status).
+func failedCommand(setting string, commands any) string {
+	const code, status, fields, exited = 8, 9, 10, 1 // exited: CLD_EXITED of waitid(2)
+	all, _ := commands.([][]any)
+	for _, c := range all {
+		if len(c) != fields {
+			continue
+		}
+		path, _ := c[0].(string)
+		ignore, _ := c[2].(bool)
+		how, _ := c[code].(int32)
+		n, _ := c[status].(int32)
+		if n != 0 && how == exited && !ignore {
+			return fmt.Sprintf(" %d of %s %s", n, setting, path)
+		}
+	}
+	return ""
 }
 
 // explain puts the unit's name and, for the errors that people meet, advice to
@@ -166,7 +194,7 @@ func explain(id string, err error) error {
 	if errors.As(err, &answer) {
 		switch answer.Name {
 		case "org.freedesktop.systemd1.NoSuchUnit":
-			return notInstalled(id)
+			return notInstalled(id, "no such unit")
 		case "org.freedesktop.systemd1.UnitMasked":
 			return unit{ID: id, LoadState: "masked"}.startable()
 		case "org.freedesktop.DBus.Error.AccessDenied", "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired":

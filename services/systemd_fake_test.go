@@ -39,6 +39,16 @@ type fakeUnit struct {
 	deaf   bool          // jobs do not end
 }
 
+// fakeExec is a command as systemd's properties ExecStartPre and others have it.
+type fakeExec struct {
+	Path                                     string
+	Argv                                     []string
+	Ignore                                   bool
+	StartReal, StartMono, StopReal, StopMono uint64
+	PID                                      uint32
+	Code, Status                             int32
+}
+
 func newFakeSystemd(t *testing.T) *fakeSystemd {
 	t.Helper()
 	f := &fakeSystemd{t: t, socket: filepath.Join(t.TempDir(), "private"), units: map[string]*fakeUnit{}}

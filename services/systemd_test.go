@@ -96,6 +96,13 @@ func TestSystemdFailures(t *testing.T) {
 	f.add("typo.service", "inactive").LoadState = "bad-setting"
 	dies := f.add("dies.service", "inactive")
 	dies.result, dies.after, dies.props = "failed", "failed", map[string]any{"Result": "exit-code", "ExecMainStatus": int32(2)}
+	pre := f.add("pre.service", "inactive")
+	pre.result, pre.after = "failed", "failed"
+	pre.props = map[string]any{"Result": "exit-code", "ExecMainStatus": int32(0), "ExecStartPre": []fakeExec{
+		{Path: "/bin/true", Argv: []string{"true"}, Code: 1},
+		{Path: "/bin/no", Argv: []string{"no"}, Ignore: true, Code: 1, Status: 7},
+		{Path: "/usr/bin/test", Argv: []string{"test", "-e", "/x"}, Code: 1, Status: 3},
+	}, "ExecStartPost": []fakeExec{}}
 	cond := f.add("condition.service", "inactive")
 	cond.after, cond.props = "inactive", map[string]any{"ConditionResult": false}
 	replaced := f.add("replaced.service", "inactive")
@@ -106,7 +113,7 @@ func TestSystemdFailures(t *testing.T) {
 	gone.LoadState = "not-found"
 	for name, problem := range map[string]string{
 		"masked": "systemctl unmask masked.service", "typo": "bad-setting", "absent": "absent.service is not installed",
-		"dies": "exit-code 2", "condition": "a condition of the unit is not met", "replaced": "somebody else's request",
+		"dies": "exit-code 2", "pre": "exit-code 3 of ExecStartPre /usr/bin/test", "condition": "a condition of the unit is not met", "replaced": "somebody else's request",
 		"crashes": "activating", "a/b": "service name",
 	} {
 		check(t, Converge(t.Context(), s, []string{name}, true, time.Second)[0], false, problem)

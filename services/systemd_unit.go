@@ -53,15 +53,11 @@ func (u unit) startable() error {
 	case "masked":
 		return fmt.Errorf("%s is masked: `systemctl unmask %s`, or take it off the list of services", u.ID, u.ID)
 	case "not-found":
-		return notInstalled(u.ID)
+		return notInstalled(u.ID, "no such unit")
 	case "bad-setting", "error":
 		return fmt.Errorf("%s cannot be loaded (%s): see `systemctl status %s`", u.ID, u.LoadState, u.ID)
 	}
 	return nil
-}
-
-func notInstalled(id string) error {
-	return fmt.Errorf("%s is not installed (no such unit): install it, or take it off the list of services", id)
 }
 
 // unitName turns a service's name into a unit's: .service unless it names another

@@ -198,7 +198,7 @@ func (d *daemons) tell(t target, given, start time.Time, results []services.Resu
 			d.failing[r.Name] = ""
 			continue
 		}
-		line := hooks.Service{Name: r.Name, Backend: d.manager.Backend(), Running: t.up == (r.Err == nil)}
+		line := hooks.Service{Name: r.Name, Backend: d.manager.Backend(), Running: r.State == services.Running}
 		fight = fight || r.Err != nil || r.Changed && !first
 		if r.Err != nil {
 			line.Error = r.Err.Error()

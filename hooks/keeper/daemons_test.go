@@ -52,3 +52,28 @@ func TestServiceThatIsOff(t *testing.T) {
 		}
 	}
 }
+
+// absent is a manager that knows no service.
+type absent struct{ switchedOff }
+
+func (absent) State(_ context.Context, name string) (services.State, error) {
+	return services.Stopped, fmt.Errorf("%s is %w", name, services.ErrNotInstalled)
+}
+
+// A service that is not installed does not run, whatever the role is.
+func TestServiceThatIsNotInstalled(t *testing.T) {
+	for _, up := range []bool{false, true} {
+		reached := make(chan served, 8)
+		d := newDaemons(absent{}, []string{"dnsmasq"}, true, slog.New(slog.DiscardHandler), func(s served) { reached <- s })
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.run(ctx) }()
+		d.obey(target{epoch: 1, up: up})
+		s := <-reached
+		cancel()
+		<-ended
+		if len(s.services) != 1 || s.services[0].Running || s.services[0].Error != "dnsmasq is not installed" || len(s.problems) != 1 {
+			t.Errorf("up %v: services %+v, problems %q", up, s.services, s.problems)
+		}
+	}
+}
