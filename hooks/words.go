@@ -6,14 +6,17 @@ package hooks
 
 // The states of a WAN that are not the DHCP client's.
 const (
-	StateDown       = "down"       // no interface
+	StateStandby    = "standby"    // a backup without an interface, as it should be
+	StateDown       = "down"       // a primary without an interface
 	StateMuted      = "muted"      // silent, deleted soon
 	StateForeign    = "foreign"    // another interface has the name
 	StateUnattended = "unattended" // it is there, and no keeper runs
 )
 
 // WANStates are these states.
-func WANStates() []string { return []string{StateDown, StateMuted, StateForeign, StateUnattended} }
+func WANStates() []string {
+	return []string{StateStandby, StateDown, StateMuted, StateForeign, StateUnattended}
+}
 
 // The phases of a transition. With several WANs the name of one stands before a
 // phase of its own, and the service's name always follows PhaseStart and

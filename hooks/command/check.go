@@ -66,7 +66,7 @@ func fitness(c *cli.Context) check.Facts {
 			err = sane(f.Report)
 		}
 	}
-	if f.Keeper = err; err != nil {
+	if f.Keeper = notAllowed(err); f.Keeper != nil {
 		return f
 	}
 	f.Parents = parents(ctx, cfg)

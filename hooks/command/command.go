@@ -85,12 +85,12 @@ func commands() []*cli.Command {
 	role := func(name, usage string, role hooks.Role, aliases ...string) *cli.Command {
 		return &cli.Command{
 			Name: name, Aliases: aliases, Usage: usage, Flags: []cli.Flag{wait, dryRun},
-			Action: func(c *cli.Context) error {
+			Action: asRoot(func(c *cli.Context) error {
 				if c.Bool("dry-run") {
 					return rehearse(c, role)
 				}
 				return say(c, hooks.OpSettle, "", strings.ToUpper(c.Command.Name))
-			},
+			}),
 		}
 	}
 	all := []*cli.Command{
@@ -98,14 +98,14 @@ func commands() []*cli.Command {
 		role("backup", "give up the WAN: silence first, then the rest", hooks.Backup, "fault", "stop"),
 		{
 			Name: "notify", Usage: "take keepalived's generic notification", ArgsUsage: "TYPE NAME STATE [PRIORITY]",
-			Flags: []cli.Flag{wait}, Action: notify,
+			Flags: []cli.Flag{wait}, Action: asRoot(notify),
 		},
 		{
 			Name: "fifo", Usage: "read keepalived's notify FIFO, as its vrrp_notify_fifo_script", ArgsUsage: "PATH",
-			Action: fifo,
+			Action: asRoot(fifo),
 		},
 		{
-			Name: "keeper", Usage: "run the process that makes the router match its role", Action: keep,
+			Name: "keeper", Usage: "run the process that makes the router match its role", Action: asRoot(keep),
 			Flags: []cli.Flag{&cli.BoolFlag{Name: "syslog", Usage: "log to syslog, whoever reads standard error", DisableDefaultText: true}},
 		},
 		statusCommand(),
@@ -114,7 +114,7 @@ func commands() []*cli.Command {
 		drillCommand(),
 		{
 			Name: "release", Usage: "give the lease back to the ISP and become backup", Flags: []cli.Flag{wait},
-			Action: func(c *cli.Context) error { return say(c, hooks.OpRelease, "", "RELEASE") },
+			Action: asRoot(func(c *cli.Context) error { return say(c, hooks.OpRelease, "", "RELEASE") }),
 		},
 	}
 	for _, c := range all {

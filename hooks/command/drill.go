@@ -24,7 +24,7 @@ import (
 
 func drillCommand() *cli.Command {
 	return &cli.Command{
-		Name: "drill", Usage: "change places with the peer and back, with a stopwatch", Action: rehearsal,
+		Name: "drill", Usage: "change places with the peer and back, with a stopwatch", Action: asRoot(rehearsal),
 		Description: `Run on the primary. Lowers this router's VRRP priority through a track_file of
 keepalived, waits until the peer has taken over and answers for the virtual
 address, puts the priority back and waits for the return. keepalived decides all

@@ -373,7 +373,7 @@ func TestDrillWANs(t *testing.T) {
 	t.Log("\n" + out)
 	for _, want := range []string{
 		"VI_1, VI_2, for wan, wan2: this router will", "the peer answers for 192.168.10.1\n", "the peer answers for 192.168.10.9\n",
-		"this router has 192.168.10.1 again", "this router has 192.168.10.9 again", "192.168.10.9 was nobody's for at most",
+		"this router has 192.168.10.1 again", "this router has 192.168.10.9 again", "192.168.10.9 unanswered for at most",
 	} {
 		if strings.Count(out, want) != 1 {
 			t.Errorf("not said once: %s", want)

@@ -247,7 +247,7 @@ func TestWithKeepalived(t *testing.T) {
 	at := 0
 	for _, want := range []string{
 		"VI_1, for wan", "stays master all the time", "priority lowered to 1", "wan backup, by keepalived[", "  silent after",
-		"priority put back", "wan primary, by keepalived[", "  address after", "everything is as before", "192.168.10.1 was nobody's for at most ",
+		"priority put back", "wan primary, by keepalived[", "  address after", "everything is as before", "192.168.10.1 unanswered for at most ",
 	} {
 		next := strings.Index(out[at:], want)
 		if next < 0 {

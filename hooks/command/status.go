@@ -50,7 +50,7 @@ func status(c *cli.Context) error {
 	if noKeeper {
 		r = look(c)
 	} else if err != nil {
-		return err
+		return notAllowed(err)
 	}
 	switch {
 	case c.Bool("json"):

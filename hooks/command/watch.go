@@ -75,7 +75,7 @@ func follow(ctx context.Context, c *cli.Context, reports chan<- hooks.Report) er
 		case ctx.Err() != nil:
 			return nil
 		case err != nil && !errors.Is(err, hooks.ErrNoKeeper):
-			return err
+			return notAllowed(err)
 		}
 		send(look(c))
 		if err := awaitKeeper(ctx, c.String("run-dir")); err != nil {

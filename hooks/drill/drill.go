@@ -354,6 +354,6 @@ func (d *run) sum() {
 		for _, m := range d.missing[a] {
 			parts = append(parts, view.Short(m))
 		}
-		d.say("%s was nobody's for at most %s", a, strings.Join(parts, " and "))
+		d.say("%s unanswered for at most %s", a, strings.Join(parts, " and "))
 	}
 }

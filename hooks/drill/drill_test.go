@@ -126,7 +126,7 @@ func TestDrill(t *testing.T) {
 			says: []string{
 				"0s priority lowered to 1", "1s this router has given up 192.168.10.1", "1s the peer answers for 192.168.10.1", "1s wan backup",
 				"1s   phase after 3.0ms", "3s priority put back", "4s this router has 192.168.10.1 again", "4s wan primary", "4s   phase after 3.0ms",
-				"everything is as before", "192.168.10.1 was nobody's for at most 5.0ms and 7.0ms",
+				"everything is as before", "192.168.10.1 unanswered for at most 5.0ms and 7.0ms",
 			},
 		},
 		"nopreempt":    {f: fake{peer: true}, from: hooks.Primary, stay: true, set: there, says: []string{"stays backup (nopreempt)", "at most 5.0ms"}},

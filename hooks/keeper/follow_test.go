@@ -59,7 +59,7 @@ func TestFollow(t *testing.T) {
 		t.Errorf("after a promotion: %d reports, the last %+v", n, r)
 	}
 	w.become(hooks.Backup)
-	if n, r = quiet(); n == 0 || r.Role != hooks.Backup || r.WANs[0].State != "down" {
+	if n, r = quiet(); n == 0 || r.Role != hooks.Backup || r.WANs[0].State != "standby" {
 		t.Errorf("after a demotion: %d reports, the last %+v", n, r)
 	}
 }
@@ -79,7 +79,7 @@ func TestRolesAreTold(t *testing.T) {
 	for s := range told {
 		got = append(got, s)
 	}
-	want := []string{"backup boot: nobody has asked for a role yet", "primary by hand PRIMARY", "backup by hand BACKUP"}
+	want := []string{"backup default after boot; keepalived has called no hook", "primary by hand PRIMARY", "backup by hand BACKUP"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

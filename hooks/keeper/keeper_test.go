@@ -54,7 +54,7 @@ func TestPrimaryAndBack(t *testing.T) {
 	if len(w.links()) != 0 || w.services.pid("dnsmasq") != 0 {
 		t.Errorf("backup has links %v", w.links())
 	}
-	if r := w.status(); r.Role != hooks.Backup || r.WANs[0].State != "down" || len(r.Transitions) < 3 {
+	if r := w.status(); r.Role != hooks.Backup || r.WANs[0].State != "standby" || len(r.Transitions) < 3 {
 		t.Errorf("status %+v", r)
 	}
 

@@ -63,7 +63,7 @@ func Look(ctx context.Context, o Options) hooks.Report {
 }
 
 // nobody is who asked for the role of a router that nobody has told one.
-const nobody = "boot: nobody has asked for a role yet"
+const nobody = "default after boot; keepalived has called no hook"
 
 // rests is the role of an intent while the keepalived that it rests on lives.
 func rests(i hooks.Intent) hooks.Role {
@@ -84,12 +84,15 @@ func lookAt(ctx context.Context, o Options, w config.WAN, recorded hooks.Intents
 	if i, ok := recorded.For(w.Instance); ok {
 		n.Role = rests(i)
 	}
+	if n.Role == hooks.Primary && n.State == hooks.StateStandby {
+		n.State = hooks.StateDown
+	}
 	return n, seen.Warnings, err
 }
 
 // unattended is a WAN as it was found, which nobody drives.
 func unattended(w config.WAN, seen netif.Observed, runDir string) (n hooks.WAN, err error) {
-	n = hooks.WAN{Name: w.Name, Parent: w.Parent, MAC: w.MAC.String(), State: hooks.StateDown}
+	n = hooks.WAN{Name: w.Name, Parent: w.Parent, MAC: w.MAC.String(), State: hooks.StateStandby}
 	switch {
 	case !seen.Exists:
 		return n, nil

@@ -43,7 +43,9 @@ func (u *uplink) state() string {
 		return hooks.StateMuted
 	case u.now.role == hooks.Backup && foreign(u.err):
 		return hooks.StateForeign
-	case u.now.role == hooks.Backup, u.exchange == nil:
+	case u.now.role == hooks.Backup:
+		return hooks.StateStandby
+	case u.exchange == nil:
 		return hooks.StateDown
 	default:
 		return u.update.State.String()
@@ -105,7 +107,19 @@ func (u *uplink) account() {
 		attrs = append(attrs, "held", since)
 	}
 	u.from = time.Now()
-	u.log.Info("lease "+event, attrs...)
+	u.log.Info("lease "+ended(event, u.now), attrs...)
+}
+
+// ended says in place of "lost" how a lease ended that this router gave up: it is
+// the peer's now, or nobody's.
+func ended(event string, o order) string {
+	switch {
+	case event != dhcp.LeaseLost || o.role == hooks.Primary:
+		return event
+	case o.release:
+		return "released"
+	}
+	return "left to the peer"
 }
 
 // duration is the length of a lease, in words.

@@ -19,6 +19,7 @@ const shown = 3
 func (s Screen) Report(w io.Writer, r hooks.Report) {
 	p := s.page(w)
 	p.role(r)
+	p.warnings(r.Warnings)
 	for _, n := range r.WANs {
 		p.gap()
 		p.wan(n, r.Role)
@@ -27,7 +28,7 @@ func (s Screen) Report(w io.Writer, r hooks.Report) {
 		p.gap()
 	}
 	for i, sv := range r.Services {
-		p.service(i == 0, r.Role, sv)
+		p.service(i == 0, r, sv)
 	}
 	if r.Conntrackd != "" {
 		st := plain
@@ -42,12 +43,16 @@ func (s Screen) Report(w io.Writer, r hooks.Report) {
 	last := slices.Clone(r.Transitions)
 	slices.Reverse(last)
 	for i, t := range last[:min(shown, len(last))] {
-		p.transition(i == 0, t)
+		p.transition(i == 0, t, r.Warnings)
 	}
-	if len(r.Warnings) > 0 {
+}
+
+// warnings stand at the top: on a small screen the end of a report is cut off.
+func (p *page) warnings(all []string) {
+	if len(all) > 0 {
 		p.gap()
 	}
-	for _, text := range r.Warnings {
+	for _, text := range all {
 		p.line("warning", yellow, text, "")
 	}
 }
@@ -80,7 +85,7 @@ func (p *page) date(t time.Time) string { return t.In(p.Now.Location()).Format(t
 
 // The states of a WAN that are as they should be, for a role.
 var settled = map[string]hooks.Role{
-	hooks.StateDown: hooks.Backup, hooks.StateMuted: hooks.Backup,
+	hooks.StateStandby: hooks.Backup, hooks.StateMuted: hooks.Backup,
 	dhcp.Bound.String(): hooks.Primary, dhcp.Renewing.String(): hooks.Primary,
 }
 
@@ -123,7 +128,8 @@ func (p *page) wan(n hooks.WAN, router hooks.Role) {
 
 // stateMeans explains the states that are not RFC 2131's.
 var stateMeans = map[string]string{
-	hooks.StateDown:       ": no interface, nothing is sent",
+	hooks.StateStandby:    ": no WAN interface, as it should be",
+	hooks.StateDown:       ": no interface",
 	hooks.StateMuted:      ": silent, deleted soon",
 	hooks.StateForeign:    ": an interface of this name is not wanfail's",
 	hooks.StateUnattended: ": no keeper renews the lease",
@@ -173,7 +179,7 @@ func (p *page) lease(n hooks.WAN) {
 	p.line("lease", st, "["+strings.Repeat("=", full)+strings.Repeat(".", barWidth-full)+"]", text)
 }
 
-func (p *page) service(first bool, role hooks.Role, s hooks.Service) {
+func (p *page) service(first bool, r hooks.Report, s hooks.Service) {
 	label := ""
 	if first {
 		label = "services"
@@ -185,22 +191,27 @@ func (p *page) service(first bool, role hooks.Role, s hooks.Service) {
 	switch {
 	case s.Pending:
 		state, st = " is being stopped", yellow
-		if role == hooks.Primary {
+		if r.Role == hooks.Primary {
 			state = " is being started"
 		}
-	case s.Error != "" || s.Running != (role == hooks.Primary):
+	case s.Error != "" || s.Running != (r.Role == hooks.Primary):
 		st = red
 	case s.Running:
 		st = green
 	}
 	text := state + " (" + s.Backend + ")"
-	if s.Error != "" && !s.Pending {
+	switch {
+	case s.Error == "" || s.Pending:
+	case slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.HasSuffix(w, s.Name+": "+s.Error) }):
+		text += ", failing: see the warning"
+	default:
 		text += ": " + s.Error
 	}
 	p.line(label, st, s.Name, text)
 }
 
-func (p *page) transition(first bool, t hooks.Transition) {
+// transition leaves out the problems that are among the warnings, said once.
+func (p *page) transition(first bool, t hooks.Transition, warnings []string) {
 	label := ""
 	if first {
 		label = "changes"
@@ -222,6 +233,9 @@ func (p *page) transition(first bool, t hooks.Transition) {
 		p.line("", plain, "", strings.Join(parts, ", "))
 	}
 	for _, problem := range t.Problems {
+		if slices.Contains(warnings, problem) {
+			continue
+		}
 		p.line("", yellow, problem, "")
 	}
 }

@@ -31,7 +31,7 @@ func reports() map[string]hooks.Report {
 		Services:   []hooks.Service{{Name: "dnsmasq", Backend: "systemd", Running: true}, {Name: "miniupnpd", Backend: "systemd", Error: "unit failed: exit status 1"}},
 		Conntrackd: "ok",
 		Transitions: []hooks.Transition{
-			{At: now.Add(-3 * time.Hour), Role: hooks.Backup, By: "boot: nobody has asked for a role yet", Took: 41 * time.Millisecond},
+			{At: now.Add(-3 * time.Hour), Role: hooks.Backup, By: "default after boot; keepalived has called no hook", Took: 41 * time.Millisecond},
 			{
 				At: now.Add(-2*time.Hour - 3*time.Minute), Role: hooks.Primary, By: "keepalived[811] VI_1 MASTER", Took: 1234 * time.Millisecond,
 				Phases: []hooks.Phase{
@@ -52,7 +52,7 @@ func reports() map[string]hooks.Report {
 	}
 	backup := hooks.Report{
 		Version: "1.2.0", PID: 345, Role: hooks.Backup, Since: now.Add(-50 * time.Hour), By: "keepalived[811] VI_1 BACKUP",
-		WANs:     []hooks.WAN{{Name: "wan", Parent: "eth2", MAC: "02:68:71:2e:62:67", State: "down"}},
+		WANs:     []hooks.WAN{{Name: "wan", Parent: "eth2", MAC: "02:68:71:2e:62:67", State: "standby"}},
 		Services: []hooks.Service{{Name: "dnsmasq", Backend: "init"}},
 		Warnings: []string{}, Conntrackd: "off",
 	}
@@ -106,6 +106,32 @@ func TestReport(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A terminal of 24 rows shows the role and all that is wrong, whatever else there
+// is to tell.
+func TestWarningsOnASmallScreen(t *testing.T) {
+	r := reports()["primary"]
+	for range 4 {
+		r.WANs = append(r.WANs, r.WANs[0])
+		r.Transitions = append(r.Transitions, r.Transitions...)
+	}
+	var b bytes.Buffer
+	Screen{Now: now}.Report(&b, r)
+	rows := strings.Split(b.String(), "\n")
+	if len(rows) < 30 {
+		t.Fatalf("only %d rows", len(rows))
+	}
+	top := strings.Join(strings.Fields(strings.Join(rows[:23], " ")), " ")
+	for _, text := range append([]string{"role primary"}, r.Warnings...) {
+		if !strings.Contains(top, strings.TrimPrefix(text, "warning ")) {
+			t.Errorf("the first 23 rows lack %q", text)
+		}
+	}
+	// What is wrong is told once.
+	if n := strings.Count(b.String(), "unit failed: exit status 1"); n != 1 {
+		t.Errorf("a failure is told %d times", n)
 	}
 }
 

@@ -28,7 +28,7 @@ func TestDrill(t *testing.T) {
 	rest := out
 	for _, phase := range []string{
 		"VI_1, for wan: this router will", "priority lowered to 1", "wan backup, by keepalived[", "  silent after",
-		"priority put back", "wan primary, by keepalived[", "  address after", "everything is as before", lab.VIP.Addr().String() + " was nobody's for at most ",
+		"priority put back", "wan primary, by keepalived[", "  address after", "everything is as before", lab.VIP.Addr().String() + " unanswered for at most ",
 	} {
 		at := strings.Index(rest, phase)
 		if at < 0 {
@@ -119,7 +119,7 @@ vrrp_instance VI_1 {
 	for _, want := range []string{
 		"group G (VI_1, VI_2), for wan: this router will", "everything is as before",
 		"the peer answers for " + lab.VIP.Addr().String(), "the peer answers for " + second,
-		lab.VIP.Addr().String() + " was nobody's for at most ", second + " was nobody's for at most ",
+		lab.VIP.Addr().String() + " unanswered for at most ", second + " unanswered for at most ",
 	} {
 		if strings.Count(out, want) != 1 {
 			t.Errorf("the report does not say %q once", want)

@@ -133,7 +133,7 @@ func testRelease(l *line) {
 	if a.holds().index != 0 {
 		l.t.Errorf("after the release the kernel holds %+v", a.holds())
 	}
-	if st := a.status(); st.Role != hooks.Backup || st.State != "down" {
+	if st := a.status(); st.Role != hooks.Backup || st.State != "standby" {
 		l.t.Errorf("status %+v", st)
 	}
 	if got, want := a.phases(0), []string{"DISCOVER", "REQUEST selecting", "RELEASE"}; !slices.Equal(got, want) {
