@@ -16,7 +16,7 @@ import (
 // under its name, which forks a script for each event and waits for neither.
 // The older one reaches its program when the newer one is through with it.
 const hookScript = `
-sh -c 'read gate <"$DIR/gate"; "$PROGRAM"; "$PROGRAM"; true' >"$DIR/older" &
+sh -c 'read gate <"$DIR/gate"; "$PROGRAM"; "$PROGRAM"; exec "$PROGRAM"' >"$DIR/older" &
 older=$!
 "$PROGRAM" >"$DIR/direct" &
 wait $!
@@ -88,8 +88,8 @@ func TestTokensBehindScripts(t *testing.T) {
 		return all
 	}
 	order := append(append(heard("older"), heard("direct")...), heard("newer")...)
-	if len(order) != 4 {
-		t.Fatalf("%d programs have spoken, want 4: %s", len(order), out)
+	if len(order) != 5 {
+		t.Fatalf("%d programs have reported, want 5: %s", len(order), out)
 	}
 	for i, s := range order {
 		if s.Owner.PID != cmd.Process.Pid {
@@ -98,9 +98,6 @@ func TestTokensBehindScripts(t *testing.T) {
 		if i > 0 && s.Token.Compare(order[i-1].Token) <= 0 {
 			t.Errorf("program %d has token %v, not newer than %v", i, s.Token, order[i-1].Token)
 		}
-	}
-	if direct := order[2].Token; direct.Seq != 0 {
-		t.Errorf("a child of keepalived has token %v", direct)
 	}
 }
 
@@ -124,6 +121,57 @@ func TestOrphaned(t *testing.T) {
 		}
 		if want := fmt.Sprintf("orphaned %v\n", sig == syscall.SIGTERM); !strings.Contains(string(out), want) {
 			t.Errorf("death signal %d: want %q in %s", sig, want, out)
+		}
+	}
+}
+
+// A person's requests count from when they are made. The shell that a person or
+// ssh starts executes its last command in its own process, which is older than
+// all others.
+func TestTokensByHand(t *testing.T) {
+	const env = "WANFAIL_TEST_BY_HAND"
+	if os.Getenv(env) != "" {
+		tok, err := ProcessToken()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := json.Marshal(tok)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Printf("token %s\n", raw)
+		return
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := self + " -test.run='^TestTokensByHand$' -test.v"
+	for _, script := range []string{
+		program + "; " + program,
+		program + "; exec " + program,
+		program + "; sleep 0.05; exec " + program,
+	} {
+		for _, shell := range []string{"dash", "bash"} {
+			cmd := exec.Command(shell, "-c", script)
+			cmd.Env = append(os.Environ(), env+"=1", "GORACE=atexit_sleep_ms=0")
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			var tokens []Token
+			for line := range strings.Lines(string(out)) {
+				if text, ok := strings.CutPrefix(line, "token "); ok {
+					var tok Token
+					if err := json.Unmarshal([]byte(text), &tok); err != nil {
+						t.Fatal(err)
+					}
+					tokens = append(tokens, tok)
+				}
+			}
+			if len(tokens) != 2 || tokens[1].Compare(tokens[0]) <= 0 {
+				t.Errorf("%s -c %q: the tokens %v do not ascend", shell, script, tokens)
+			}
 		}
 	}
 }

@@ -84,7 +84,7 @@ func ancestry() (keepalived, child Process) {
 	const depth = 16
 	pid := os.Getpid()
 	for range depth {
-		if pid <= 1 {
+		if pid < 1 { // 1 may be keepalived: that of a container
 			break
 		}
 		st, err := readStat(pid)

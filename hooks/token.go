@@ -9,12 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Token orders hooks by the moment at which keepalived started them. A process
-// start time has a resolution of one clock tick (10 ms); process ids ascend, so
-// within a tick the id decides, and within a process (the FIFO reader) Seq does.
+// Token orders role requests. What keepalived's hooks say counts from the moment
+// at which keepalived started them, since they may run late and in any order; what
+// keepalived's FIFO says, and what a person asks for, from the moment at which it
+// is said.
+//
+// A process start time has a resolution of one clock tick (10 ms); process ids
+// ascend, so within a tick the id decides, and within a process Seq does.
 type Token struct {
-	Ticks uint64 `json:"ticks"` // since boot, see Process.Start
-	PID   int    `json:"pid"`
+	Ticks uint64 `json:"ticks"`        // since boot, see Process.Start
+	PID   int    `json:"pid,omitzero"` // 0: a person, in whose requests Seq alone decides
 	Seq   uint64 `json:"seq,omitzero"`
 }
 
@@ -37,32 +41,57 @@ func comparePID(a, b int) int {
 // String is for logs.
 func (t Token) String() string { return fmt.Sprintf("%d/%d/%d", t.Ticks, t.PID, t.Seq) }
 
-// ProcessToken is the token of this process or, where a script stands between
-// keepalived and it, of that script: OpenWrt's hotplug-call of an older event may
-// reach its `wanfail` after that of a newer one.
+// ProcessToken is the token of what this process asks for.
+//
+// For a child of keepalived that is its start; behind a script, that of the
+// script: OpenWrt's hotplug-call of an older event may reach its `wanfail` after
+// that of a newer one. Without a keepalived above it the process was started by a
+// person, cron or another daemon, which run one command after the other. Then it
+// is the present moment: the start says nothing, since a shell that executes its
+// last command in place (`ssh router 'wanfail primary; wanfail backup'`) gives it
+// the process that it has had all along.
 func ProcessToken() (Token, error) {
 	own, err := readStat(os.Getpid())
 	if err != nil {
 		return Token{}, fmt.Errorf("read own start time: %w", err)
 	}
-	t := Token{Ticks: own.start, PID: os.Getpid()}
+	pid := os.Getpid()
 	_, child := ancestry()
-	if child == (Process{}) || child.PID == t.PID {
-		return t, nil
+	if child == (Process{}) && deathSignal == unix.SIGTERM {
+		child = Process{PID: pid, Start: own.start} // keepalived's, which is gone
 	}
-	// What one script says twice is in the order of the processes that say it.
+	if child == (Process{}) {
+		now, err := sinceBoot()
+		return Token{Ticks: uint64(now / tick), Seq: uint64(now % tick)}, err
+	}
+	// What one script says twice is in the order of the processes that say it. The
+	// last one may be the script's own, after all others.
 	const pidBits = 22 // PID_MAX_LIMIT, include/linux/threads.h
-	return Token{Ticks: child.Start, PID: child.PID, Seq: (own.start-child.Start)<<pidBits | uint64(t.PID)}, nil
+	t := Token{Ticks: child.Start, PID: child.PID, Seq: (own.start-child.Start)<<pidBits | uint64(pid)}
+	if child.PID == pid {
+		now, err := sinceBoot()
+		if err != nil {
+			return Token{}, err
+		}
+		t.Seq = (uint64(now/tick) + 1 - child.Start) << pidBits
+	}
+	return t, nil
 }
 
 // NowToken is the token of something that this process hears now, as a line
 // of keepalived's FIFO. Seq must ascend from call to call.
 func NowToken(seq uint64) (Token, error) {
+	now, err := sinceBoot()
+	return Token{Ticks: uint64(now / tick), PID: os.Getpid(), Seq: seq}, err
+}
+
+// sinceBoot is the time since boot by the clock of process start times.
+func sinceBoot() (time.Duration, error) {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		return Token{}, fmt.Errorf("read boot time: %w", err)
+		return 0, fmt.Errorf("read boot time: %w", err)
 	}
-	return Token{Ticks: uint64(ts.Nano() / int64(tick)), PID: os.Getpid(), Seq: seq}, nil
+	return time.Duration(ts.Nano()), nil
 }
 
 // tick is the unit of process start times. The kernel reports them in USER_HZ,

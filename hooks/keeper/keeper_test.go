@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -388,4 +389,25 @@ func TestRecordInOthersHands(t *testing.T) {
 			t.Errorf("on record: %+v, %v", is, err)
 		}
 	})
+}
+
+// Commands by hand count from when they run, although the shell executes the last
+// one in its own, older process.
+func TestCommandsOfOneShell(t *testing.T) {
+	r := newRig(t, false)
+	wanfail := fmt.Sprintf("%s --config %s --run-dir %s ", r.binary, r.conf(), r.dir)
+	r.startKeeper()
+	for _, last := range []string{"backup", "primary"} {
+		first := "primary"
+		if last == first {
+			first = "backup"
+		}
+		out, err := exec.Command("sh", "-c", wanfail+first+"; exec "+wanfail+last).CombinedOutput()
+		if err != nil || strings.Contains(string(out), "superseded") {
+			t.Errorf("%s, then %s: %v\n%s", first, last, err, out)
+		}
+		if rep := r.report(); rep == nil || rep.Role.String() != last {
+			t.Errorf("%s, then %s: %+v", first, last, rep)
+		}
+	}
 }

@@ -44,6 +44,7 @@ func TestStorm(t *testing.T) {
 	t.Logf("%s=%d", envStormSeed, seed)
 	dice := rand.New(rand.NewPCG(seed, 0))
 	r := newRig(t, false)
+	playKeepalived(t)
 	const each = 50
 	var superseded, dead, keepersKilled int
 	for storm := range total / each {
@@ -63,6 +64,21 @@ func TestStorm(t *testing.T) {
 	if superseded == 0 || dead == 0 || keepersKilled == 0 {
 		t.Error("that was no storm")
 	}
+}
+
+// playKeepalived gives this process keepalived's name, by which its children know
+// who has started them: their order is that of their start.
+func playKeepalived(t *testing.T) {
+	t.Helper()
+	const file = "/proc/self/comm"
+	was, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("keepalived"), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.WriteFile(file, was, 0) })
 }
 
 // supervise kills keepers at random until end is called, and restarts them if
@@ -143,8 +159,8 @@ func (r *rig) throwOne(dice *rand.Rand) *thrown {
 	return h
 }
 
-// tokenOf reads what a process takes for its token. It has not been waited for,
-// so it is there even if it has ended.
+// tokenOf reads what a process takes for its token, but for Seq. It has not been
+// waited for, so it is there even if it has ended.
 func tokenOf(t *testing.T, pid int) hooks.Token {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -172,6 +188,7 @@ func (r *rig) newest(t *testing.T, all []*thrown, superseded, dead *int) *thrown
 		t.Fatal(err)
 	}
 	recorded, _ := is.For("")
+	recorded.Token.Seq = 0
 	var newest, stands *thrown
 	for _, h := range all {
 		state := h.cmd.ProcessState
