@@ -43,8 +43,22 @@ type Config struct {
 	// zero Prefix expects nothing.
 	Expect netip.Prefix
 
-	// LeaseFile keeps the lease across restarts; "": no memory.
-	LeaseFile string
+	// LeaseFile keeps the lease across restarts; nil: no memory.
+	LeaseFile File
+}
+
+// File holds a lease, which is read and replaced as a whole. Where it is and how
+// it is opened safely is known to the consumer.
+type File interface {
+	// Read returns the content: fs.ErrNotExist without a file, another error if
+	// it is longer than limit.
+	Read(limit int) ([]byte, error)
+	// Write replaces the content; whoever reads sees the old or the new.
+	Write(content []byte) error
+	// Remove removes the file, if there is one.
+	Remove() error
+	// String is its name, for people.
+	String() string
 }
 
 const (

@@ -80,7 +80,7 @@ func (l *loop) begin() evStart {
 	e := evStart{carrier: l.up}
 	m, err := l.cfg.recall(l.clock.now())
 	if err != nil {
-		l.log.Debug("remembered lease is not usable", "file", l.cfg.LeaseFile, "error", err)
+		l.log.Debug("remembered lease is not usable", "file", l.cfg.LeaseFile.String(), "error", err)
 	}
 	if m != nil {
 		e.lease, e.foreign = &m.Lease, !m.thisBoot
@@ -286,19 +286,19 @@ func (l *loop) report(old, now Update) {
 
 // remember keeps the lease file in step with the lease.
 func (l *loop) remember(s step, void bool) {
-	if l.cfg.LeaseFile == "" {
+	if l.cfg.LeaseFile == nil {
 		return
 	}
 	var err error
 	switch {
 	case void && s.update.Lease == nil:
-		err = forget(l.cfg.LeaseFile)
+		err = l.cfg.forget()
 	case s.change && s.update.State == Bound && s.update.Lease != nil:
 		err = l.cfg.remember(s.update.Lease)
 	}
 	if err != nil {
 		// Without the memory the next start takes a round trip more, no worse.
-		l.log.Warn("cannot remember lease: is there room in the run directory?", "file", l.cfg.LeaseFile, "error", err)
+		l.log.Warn("cannot remember lease: is there room in the run directory?", "file", l.cfg.LeaseFile.String(), "error", err)
 	}
 }
 

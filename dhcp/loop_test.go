@@ -18,7 +18,7 @@ import (
 
 func TestLoopLife(t *testing.T) {
 	cfg := testConfig()
-	cfg.LeaseFile = filepath.Join(t.TempDir(), "wan.lease")
+	cfg.LeaseFile = PathFile(filepath.Join(t.TempDir(), "wan.lease"))
 	inBubble(t, cfg, func(b *bubble) {
 		b.run()
 		u := b.until(Bound)
@@ -62,7 +62,7 @@ func TestLoopLife(t *testing.T) {
 		if u := newest(); u.State != Selecting || u.Lease != nil {
 			t.Errorf("after the end: %+v", u)
 		}
-		if _, err := os.Stat(cfg.LeaseFile); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(cfg.LeaseFile.String()); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("lease file: %v", err)
 		}
 		if b.net.packet(-2).to != ip("255.255.255.255") {
@@ -73,7 +73,7 @@ func TestLoopLife(t *testing.T) {
 
 func TestLoopRemembers(t *testing.T) {
 	cfg := testConfig()
-	cfg.LeaseFile = filepath.Join(t.TempDir(), "wan.lease")
+	cfg.LeaseFile = PathFile(filepath.Join(t.TempDir(), "wan.lease"))
 	r := rig{now: fakeBoot}
 	held := r.held(10 * time.Minute)
 	save := func(c *Config) {
@@ -110,7 +110,7 @@ func TestLoopRemembers(t *testing.T) {
 				t.Errorf("update after the NAK %+v", u)
 			}
 			b.until(Selecting)
-			if _, err := os.Stat(cfg.LeaseFile); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := os.Stat(cfg.LeaseFile.String()); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("lease file: %v", err)
 			}
 		})
@@ -128,18 +128,18 @@ func TestLoopRemembers(t *testing.T) {
 			if b.net.opened() != 0 {
 				t.Error("a socket is open while BOUND")
 			}
-			if _, err := os.Stat(cfg.LeaseFile); err != nil {
+			if _, err := os.Stat(cfg.LeaseFile.String()); err != nil {
 				t.Error(err)
 			}
 		})
 	})
 	for name, damage := range map[string]func(){
-		"nothing":     func() { _ = os.Remove(cfg.LeaseFile) },
-		"garbage":     func() { _ = os.WriteFile(cfg.LeaseFile, []byte("{"), 0o600) },
-		"a directory": func() { _ = os.Remove(cfg.LeaseFile); _ = os.Mkdir(cfg.LeaseFile, 0o700) },
+		"nothing":     func() { _ = os.Remove(cfg.LeaseFile.String()) },
+		"garbage":     func() { _ = os.WriteFile(cfg.LeaseFile.String(), []byte("{"), 0o600) },
+		"a directory": func() { _ = os.Remove(cfg.LeaseFile.String()); _ = os.Mkdir(cfg.LeaseFile.String(), 0o700) },
 		"too much": func() {
-			_ = os.Remove(cfg.LeaseFile)
-			_ = os.WriteFile(cfg.LeaseFile, make([]byte, maxMemory+9), 0o600)
+			_ = os.Remove(cfg.LeaseFile.String())
+			_ = os.WriteFile(cfg.LeaseFile.String(), make([]byte, maxMemory+9), 0o600)
 		},
 		"the other MAC's": func() {
 			other := *cfg
@@ -181,17 +181,17 @@ func TestLoopRemembers(t *testing.T) {
 					t.Errorf("sent %v", got)
 				}
 			})
-			_ = os.Remove(cfg.LeaseFile)
+			_ = os.Remove(cfg.LeaseFile.String())
 		})
 	}
 	t.Run("another boot", func(t *testing.T) {
 		save(cfg)
-		b, err := os.ReadFile(cfg.LeaseFile)
+		b, err := os.ReadFile(cfg.LeaseFile.String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		boot, _ := bootID()
-		if err := os.WriteFile(cfg.LeaseFile, bytes.Replace(b, []byte(boot), []byte("another"), 1), 0o600); err != nil {
+		if err := os.WriteFile(cfg.LeaseFile.String(), bytes.Replace(b, []byte(boot), []byte("another"), 1), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := ReadLease(cfg.LeaseFile); !errors.Is(err, ErrOtherBoot) {
@@ -210,7 +210,7 @@ func TestLoopRemembers(t *testing.T) {
 	})
 	t.Run("unwritable", func(t *testing.T) {
 		c := *cfg
-		c.LeaseFile = filepath.Join(t.TempDir(), "missing", "wan.lease")
+		c.LeaseFile = PathFile(filepath.Join(t.TempDir(), "missing", "wan.lease"))
 		inBubble(t, &c, func(b *bubble) {
 			b.run()
 			b.until(Bound)
@@ -250,7 +250,7 @@ func TestLoopEndsInEveryState(t *testing.T) {
 		}
 	}
 	cfg := testConfig()
-	cfg.LeaseFile = filepath.Join(t.TempDir(), "wan.lease")
+	cfg.LeaseFile = PathFile(filepath.Join(t.TempDir(), "wan.lease"))
 	r := rig{now: fakeBoot}
 	if err := cfg.remember(r.held(time.Minute)); err != nil {
 		t.Fatal(err)

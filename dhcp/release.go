@@ -31,8 +31,5 @@ func Release(ctx context.Context, cfg Config, l *Lease) error {
 	if _, err := udp.WriteToUDPAddrPort(b, netip.AddrPortFrom(l.Server, serverPort)); err != nil {
 		return fmt.Errorf("release %v: %w", l.Addr(), err)
 	}
-	if cfg.LeaseFile != "" {
-		return forget(cfg.LeaseFile)
-	}
-	return nil
+	return cfg.forget()
 }

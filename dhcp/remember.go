@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -38,20 +37,20 @@ var ErrOtherBoot = errors.New("the lease is from another boot")
 // ReadLease reads the remembered lease from a lease file, for status. It may
 // have expired: see Lease.Remaining. The error is fs.ErrNotExist without a
 // remembered lease.
-func ReadLease(path string) (*Lease, error) {
-	m, err := readMemory(path, BootTime())
+func ReadLease(f File) (*Lease, error) {
+	m, err := readMemory(f, BootTime())
 	if err != nil {
 		return nil, err
 	}
 	if !m.thisBoot {
-		return nil, fmt.Errorf("read lease file %s: %w", path, ErrOtherBoot)
+		return nil, fmt.Errorf("read lease file %s: %w", f, ErrOtherBoot)
 	}
 	return &m.Lease, nil
 }
 
 // recall reads what this client remembers, if anything.
 func (c *Config) recall(now time.Duration) (*memory, error) {
-	if c.LeaseFile == "" {
+	if c.LeaseFile == nil {
 		return nil, nil
 	}
 	m, err := readMemory(c.LeaseFile, now)
@@ -69,13 +68,8 @@ func (c *Config) recall(now time.Duration) (*memory, error) {
 	return m, nil
 }
 
-func readMemory(path string, now time.Duration) (*memory, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read lease file: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxMemory+1))
+func readMemory(f File, now time.Duration) (*memory, error) {
+	b, err := f.Read(maxMemory)
 	if err != nil {
 		return nil, fmt.Errorf("read lease file: %w", err)
 	}
@@ -85,10 +79,10 @@ func readMemory(path string, now time.Duration) (*memory, error) {
 	}
 	m, err := parseMemory(b, boot)
 	if err != nil {
-		return nil, fmt.Errorf("read lease file %s: %w", path, err)
+		return nil, fmt.Errorf("read lease file %s: %w", f, err)
 	}
 	if m.thisBoot && m.Lease.Acquired > now {
-		return nil, fmt.Errorf("read lease file %s: the lease is from the future", path)
+		return nil, fmt.Errorf("read lease file %s: the lease is from the future", f)
 	}
 	return m, nil
 }
@@ -96,9 +90,6 @@ func readMemory(path string, now time.Duration) (*memory, error) {
 // parseMemory checks the content of a lease file as strictly as a packet: a file
 // that somebody has damaged must not configure a network.
 func parseMemory(b []byte, boot string) (*memory, error) {
-	if len(b) > maxMemory {
-		return nil, errors.New("file is too large")
-	}
 	var m memory
 	if err := json.Unmarshal(b, &m); err != nil {
 		return nil, err
@@ -113,8 +104,7 @@ func parseMemory(b []byte, boot string) (*memory, error) {
 	return &m, nil
 }
 
-// remember writes the lease file: readers see the old content or the new. There
-// is no fsync: a power failure ends the boot, and with it what the file is worth.
+// remember writes the lease file.
 func (c *Config) remember(l *Lease) error {
 	boot, err := bootID()
 	if err != nil {
@@ -125,20 +115,18 @@ func (c *Config) remember(l *Lease) error {
 	if err != nil {
 		return fmt.Errorf("encode lease: %w", err)
 	}
-	// One client writes it, so the other name can be a fixed one: a kill between
-	// write and rename leaves nothing that the next write does not replace.
-	fresh := c.LeaseFile + ".new"
-	if err := os.WriteFile(fresh, append(b, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write lease file: %w", errors.Join(err, forget(fresh)))
-	}
-	if err := os.Rename(fresh, c.LeaseFile); err != nil {
+	if err := c.LeaseFile.Write(append(b, '\n')); err != nil {
 		return fmt.Errorf("write lease file: %w", err)
 	}
 	return nil
 }
 
-func forget(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// forget removes the lease file.
+func (c *Config) forget() error {
+	if c.LeaseFile == nil {
+		return nil
+	}
+	if err := c.LeaseFile.Remove(); err != nil {
 		return fmt.Errorf("forget lease: %w", err)
 	}
 	return nil

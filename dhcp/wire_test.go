@@ -43,7 +43,7 @@ const broadcast = "0.0.0.0>255.255.255.255"
 
 func TestAcquireRenewRemember(t *testing.T) {
 	s, _ := newServer(t)
-	file := filepath.Join(t.TempDir(), "wan.lease")
+	file := dhcp.PathFile(filepath.Join(t.TempDir(), "wan.lease"))
 	start := time.Now()
 	k := run(t, dhcp.Config{LeaseFile: file})
 	l := k.bound()
@@ -273,7 +273,7 @@ func TestInterfaceReplaced(t *testing.T) {
 
 func TestRelease(t *testing.T) {
 	s, _ := newServer(t)
-	cfg := dhcp.Config{Interface: "wan0", MAC: mac, LeaseFile: filepath.Join(t.TempDir(), "wan.lease"), ClientID: []byte{0xff, 1, 2}}
+	cfg := dhcp.Config{Interface: "wan0", MAC: mac, LeaseFile: dhcp.PathFile(filepath.Join(t.TempDir(), "wan.lease")), ClientID: []byte{0xff, 1, 2}}
 	k := run(t, cfg)
 	l := k.bound()
 	k.stop()

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 func token(n int) Token { return Token{Ticks: uint64(n), PID: 100} }
@@ -130,7 +132,7 @@ func TestIntentsWith(t *testing.T) {
 
 // Whatever the order of arrival, the newest ends up on record.
 func TestRecordLatestWins(t *testing.T) {
-	store, err := OpenStore(t.TempDir())
+	store, err := OpenStore(rundir.At(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,11 +170,11 @@ func TestLoadRecovers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			store, err := OpenStore(dir)
+			store, err := OpenStore(rundir.At(dir))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(dir, IntentFile), []byte(c.content), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, rundir.IntentFile), []byte(c.content), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			is, err := store.Load()
@@ -192,12 +194,12 @@ func TestLoadRecovers(t *testing.T) {
 
 func TestRecordLeavesNoLitter(t *testing.T) {
 	dir := t.TempDir()
-	store, err := OpenStore(dir)
+	store, err := OpenStore(rundir.At(dir))
 	if err != nil {
 		t.Fatal(err)
 	}
 	// A hook was killed between writing and renaming.
-	if err := os.WriteFile(filepath.Join(dir, IntentFile+".new"), []byte("half"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, rundir.IntentFile+".new"), []byte("half"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := store.Record(Intent{Token: token(1)}, RecordLimit); err != nil {

@@ -11,26 +11,28 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
-// Lock takes an exclusive flock(2) on path, creating the file, and returns how
-// to release it. The kernel releases it when the process dies.
-func Lock(path string) (unlock func(), err error) {
-	f, err := openLock(path)
+// Lock takes an exclusive flock(2) on l, creating the file, and returns how to
+// release it. The kernel releases it when the process dies.
+func Lock(l rundir.Lock) (unlock func(), err error) {
+	f, err := l.Open()
 	if err != nil {
 		return nil, err
 	}
 	if err := flock(f, unix.LOCK_EX); err != nil {
 		_ = f.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		return nil, fmt.Errorf("lock %s: %w", l, err)
 	}
 	return func() { _ = f.Close() }, nil
 }
 
 // LockWithin is Lock for at most limit, then context.DeadlineExceeded, and no
 // longer than ctx.
-func LockWithin(ctx context.Context, path string, limit time.Duration) (unlock func(), err error) {
-	f, err := openLock(path)
+func LockWithin(ctx context.Context, l rundir.Lock, limit time.Duration) (unlock func(), err error) {
+	f, err := l.Open()
 	if err != nil {
 		return nil, err
 	}
@@ -63,10 +65,6 @@ func lockWithin(ctx context.Context, f *os.File) (*os.File, error) {
 	}
 	_ = f.Close()
 	return nil, err
-}
-
-func openLock(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 }
 
 // flock is flock(2), which a signal may interrupt.

@@ -5,24 +5,25 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 func TestLockWithin(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "lock")
-	unlock, err := LockWithin(t.Context(), path, time.Second)
+	lock := rundir.At(t.TempDir()).IntentLock()
+	unlock, err := LockWithin(t.Context(), lock, time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LockWithin(t.Context(), path, 20*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := LockWithin(t.Context(), lock, 20*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("the lock is held, and a second call ends with %v", err)
 	}
 	unlock()
-	again, err := LockWithin(t.Context(), path, 5*time.Second)
+	again, err := LockWithin(t.Context(), lock, 5*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,8 +32,8 @@ func TestLockWithin(t *testing.T) {
 
 // Any number of calls that wait at once get the lock one after the other.
 func TestLockQueue(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "lock")
-	unlock, err := Lock(path)
+	lock := rundir.At(t.TempDir()).IntentLock()
+	unlock, err := Lock(lock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func TestLockQueue(t *testing.T) {
 			if i%5 == 0 {
 				limit = time.Duration(i) * time.Millisecond // some give up meanwhile
 			}
-			unlock, err := LockWithin(t.Context(), path, limit)
+			unlock, err := LockWithin(t.Context(), lock, limit)
 			if err != nil {
 				if i%5 != 0 {
 					t.Error(err)
@@ -69,8 +70,8 @@ func TestLockQueue(t *testing.T) {
 // A holder that was stopped keeps its lock: whoever gives up waiting for it must
 // leave neither a thread nor a descriptor behind.
 func TestLockWithinLeaksNothing(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "lock")
-	unlock, err := Lock(path)
+	lock := rundir.At(t.TempDir()).IntentLock()
+	unlock, err := Lock(lock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +85,7 @@ func TestLockWithinLeaksNothing(t *testing.T) {
 	const files, threads = "/proc/self/fd", "/proc/self/task"
 	fds, tids := count(files), count(threads)
 	for range 40 {
-		if _, err := LockWithin(t.Context(), path, 3*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := LockWithin(t.Context(), lock, 3*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("the lock is held, and the call ends with %v", err)
 		}
 	}
@@ -97,7 +98,7 @@ func TestLockWithinLeaksNothing(t *testing.T) {
 	}
 	unlock()
 	// What waits in vain still lets go of the lock at once.
-	if out, err := exec.Command("flock", "-w", "10", path, "true").CombinedOutput(); err != nil {
+	if out, err := exec.Command("flock", "-w", "10", lock.String(), "true").CombinedOutput(); err != nil {
 		t.Errorf("the lock is held although nobody wants it: %v: %s", err, out)
 	}
 	for end := time.Now().Add(10 * time.Second); count(files) > fds; time.Sleep(time.Millisecond) {

@@ -7,16 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
-	"syscall"
 	"time"
+
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
-// SocketFile is the keeper's unix socket in the run directory. A connection
-// carries one request and its answers, each one line of JSON.
-const SocketFile = "keeper.sock"
-
-// Requests that a keeper understands.
+// Requests that a keeper understands. A connection to its socket carries one
+// request and its answers, each one line of JSON.
 const (
 	OpSettle  = "settle"  // take Intent, answer once it is reached, superseded or Wait has passed
 	OpStatus  = "status"  // answer with a Report
@@ -80,10 +77,9 @@ type Conn struct {
 }
 
 // Dial connects to the keeper of a run directory; ErrNoKeeper if there is none.
-func Dial(ctx context.Context, dir string) (*Conn, error) {
-	path := filepath.Join(dir, SocketFile)
-	c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
-	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
+func Dial(ctx context.Context, dir rundir.Dir) (*Conn, error) {
+	c, err := dir.Dial(ctx)
+	if errors.Is(err, rundir.ErrNobodyListens) {
 		return nil, ErrNoKeeper
 	}
 	if err != nil {

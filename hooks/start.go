@@ -7,16 +7,17 @@ import (
 	"math"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 // Starter starts a keeper where none runs.
 type Starter struct {
-	RunDir string
+	RunDir rundir.Dir
 	Args   []string // the keeper's command line after the program's name
 	// Installed says that the keeper runs with the settings of the installed
 	// service, so that the service may stand in for a keeper of our own.
@@ -36,7 +37,7 @@ func (s Starter) Dial(ctx context.Context) (*Conn, error) {
 	if !errors.Is(err, ErrNoKeeper) {
 		return conn, err
 	}
-	unlock, err := LockWithin(ctx, filepath.Join(s.RunDir, "start.lock"), startLimit)
+	unlock, err := LockWithin(ctx, s.RunDir.StartLock(), startLimit)
 	if err != nil {
 		return nil, fmt.Errorf("wait for another hook that starts the keeper: %w", err)
 	}
@@ -45,7 +46,7 @@ func (s Starter) Dial(ctx context.Context) (*Conn, error) {
 		return conn, err
 	}
 	// Watch first, start then: the socket cannot appear unseen.
-	watch, err := WatchDir(s.RunDir, SocketFile)
+	watch, err := WatchDir(s.RunDir.String(), rundir.SocketFile)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func (s Starter) Dial(ctx context.Context) (*Conn, error) {
 		}
 		if err := watch.Wait(ctx); err != nil {
 			return nil, fmt.Errorf("a keeper was started but does not listen on %s (its log says why): %w",
-				filepath.Join(s.RunDir, SocketFile), err)
+				s.RunDir.Path(rundir.SocketFile), err)
 		}
 	}
 }

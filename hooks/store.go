@@ -7,20 +7,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
-)
 
-// Files in the run directory.
-const (
-	IntentFile = "intent.json"
-	lockFile   = "intent.lock"
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 // Store is the record of intents in the run directory.
 type Store struct {
-	dir  string
+	dir  rundir.Dir
 	boot string
 }
 
@@ -34,9 +29,9 @@ type file struct {
 const maxFile = 1 << 18
 
 // OpenStore makes the run directory if need be and returns its store.
-func OpenStore(dir string) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make run directory: %w", err)
+func OpenStore(dir rundir.Dir) (*Store, error) {
+	if err := dir.Make(); err != nil {
+		return nil, err
 	}
 	boot, err := BootID()
 	if err != nil {
@@ -59,8 +54,8 @@ func BootID() (string, error) {
 // none; an unreadable one is none and an error, so that the caller stays backup
 // and says why.
 func (s *Store) Load() (Intents, error) {
-	path := filepath.Join(s.dir, IntentFile)
-	raw, err := readLimited(path)
+	record := s.dir.Intents()
+	raw, err := record.Read(maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -69,7 +64,7 @@ func (s *Store) Load() (Intents, error) {
 	}
 	var f file
 	if err := json.Unmarshal(raw, &f); err != nil {
-		return nil, fmt.Errorf("intent record %s is corrupt, the next hook replaces it: %w", path, err)
+		return nil, fmt.Errorf("intent record %s is corrupt, the next hook replaces it: %w", record, err)
 	}
 	if f.Boot != s.boot {
 		return nil, nil
@@ -85,7 +80,7 @@ func (s *Store) Load() (Intents, error) {
 // When a wish to be backup cannot be written, whatever was on record is removed
 // if that can be done: without a record the router is backup, too.
 func (s *Store) Record(i Intent, limit time.Duration) (newer *Intent, err error) {
-	unlock, err := LockWithin(context.Background(), filepath.Join(s.dir, lockFile), limit)
+	unlock, err := LockWithin(context.Background(), s.dir.IntentLock(), limit)
 	if err != nil {
 		return nil, fmt.Errorf("lock intent: %w", err)
 	}
@@ -103,10 +98,9 @@ func (s *Store) Record(i Intent, limit time.Duration) (newer *Intent, err error)
 	if len(raw) > maxFile {
 		return nil, fmt.Errorf("record intent: %d instances are too many", len(have))
 	}
-	path := filepath.Join(s.dir, IntentFile)
-	if err := WriteFile(path, raw, 0o644); err != nil {
+	if err := s.dir.Intents().Write(raw); err != nil {
 		if i.Role == Backup {
-			_ = os.Remove(path)
+			_ = s.dir.Intents().Remove()
 		}
 		return nil, fmt.Errorf("record intent: %w", err)
 	}
@@ -131,31 +125,4 @@ func (s *Store) TakeOver(keepalived, reader Process) error {
 		}
 	}
 	return nil
-}
-
-// WriteFile replaces path atomically: a reader sees the old or the new content,
-// and a full or failing file system leaves the old one. The caller holds the
-// lock that goes with path, so one name for the unfinished file is enough and
-// what a killed writer left behind is overwritten by the next.
-func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	tmp := path + ".new"
-	err := os.WriteFile(tmp, data, mode)
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp)
-	}
-	return err
-}
-
-func readLimited(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return nil, fmt.Errorf("%s is not a record: mode %v, %d bytes", path, info.Mode(), info.Size())
-	}
-	return os.ReadFile(path)
 }

@@ -59,7 +59,7 @@ func fitness(c *cli.Context) check.Facts {
 	}
 	ctx, cancel := context.WithTimeoutCause(c.Context, keeperLimit, errors.New("no answer"))
 	defer cancel()
-	conn, err := hooks.Dial(ctx, c.String("run-dir"))
+	conn, err := hooks.Dial(ctx, runDir(c))
 	if err == nil {
 		defer conn.Close()
 		if err = conn.Ask(ctx, hooks.Request{Op: hooks.OpStatus}, &f.Report); err == nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/doctor"
+	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/hooks/view"
 	"github.com/wanfail/wanfail/netif"
 )
@@ -135,14 +136,14 @@ func probe(c *cli.Context, f *doctor.Facts, peer *doctor.Identity) ([]doctor.Fin
 	if f.ConfigErr != nil {
 		return nil, &hooks.ConfigError{Err: f.ConfigErr}
 	}
-	if err := inUse(c.Context, c.String("run-dir"), f, peer); err != nil {
+	if err := inUse(c.Context, runDir(c), f, peer); err != nil {
 		return nil, fmt.Errorf("no probe: %w", err)
 	}
 	return doctor.Probe(c.Context, f.Config, c.Duration("wait")), nil
 }
 
 // inUse tells who is, or may be, using the shared address.
-func inUse(ctx context.Context, runDir string, f *doctor.Facts, peer *doctor.Identity) error {
+func inUse(ctx context.Context, dir rundir.Dir, f *doctor.Facts, peer *doctor.Identity) error {
 	if f.Role == hooks.Primary {
 		return errors.New("this router is primary")
 	}
@@ -154,7 +155,7 @@ func inUse(ctx context.Context, runDir string, f *doctor.Facts, peer *doctor.Ide
 	if peer != nil && peer.Role == hooks.Primary {
 		return errors.New("the peer is primary, its file says")
 	}
-	intents, err := hooks.ReadIntents(runDir)
+	intents, err := hooks.ReadIntents(dir)
 	if err != nil {
 		return err
 	}

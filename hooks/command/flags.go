@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wanfail/wanfail/hooks/journal"
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 // logger is for the short-lived commands, whose stderr belongs to a person;
@@ -28,6 +29,9 @@ func checkFlags(c *cli.Context) error {
 	}
 	return nil
 }
+
+// runDir is the run directory of this call.
+func runDir(c *cli.Context) rundir.Dir { return rundir.At(c.String("run-dir")) }
 
 // defaultRunDir is on a tmpfs on both platforms.
 func defaultRunDir() string {

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"sync"
 	"syscall"
 
@@ -28,14 +27,14 @@ import (
 // hook is how this process reaches a keeper, or does without one.
 func hook(c *cli.Context, log *slog.Logger) hooks.Hook {
 	log, step := instrument(log, "HOOK")
-	args := []string{"--config", c.String("config"), "--run-dir", c.String("run-dir")}
+	args := []string{"--config", c.String("config"), "--run-dir", runDir(c).String()}
 	if c.IsSet("log-level") { // else the configuration says
 		args = append(args, "--log-level", c.String("log-level"))
 	}
 	return hooks.Hook{
 		Step: step,
 		Starter: hooks.Starter{
-			RunDir: c.String("run-dir"), Args: append(args, "keeper"),
+			RunDir: runDir(c), Args: append(args, "keeper"),
 			Installed: c.String("config") == config.DefaultPath() && c.String("run-dir") == defaultRunDir(),
 		},
 		Check: func() error {
@@ -70,7 +69,7 @@ func hook(c *cli.Context, log *slog.Logger) hooks.Hook {
 // assemble puts a keeper together. What could be had is returned even with an
 // error; stop frees it.
 func assemble(c *cli.Context, log *slog.Logger) (o keeper.Options, stop func(), err error) {
-	o = keeper.Options{RunDir: c.String("run-dir"), Version: c.App.Version, Log: log, Ready: func() {}}
+	o = keeper.Options{RunDir: runDir(c), Version: c.App.Version, Log: log, Ready: func() {}}
 	stop = func() {}
 	n, err := netif.New(log)
 	if err != nil {
@@ -90,7 +89,7 @@ func assemble(c *cli.Context, log *slog.Logger) (o keeper.Options, stop func(), 
 	if n := netifd.Detect(netif.Protocol); n != nil {
 		o.Publishers = append(o.Publishers, keeper.Netifd{Notifier: n})
 	} else {
-		o.Publishers = append(o.Publishers, keeper.Resolver{Names: resolver.New(o.RunDir, log)})
+		o.Publishers = append(o.Publishers, keeper.Resolver{Names: resolver.New(o.RunDir.ResolvConf(), log)})
 	}
 	return o, func() { _ = n.Close(); _ = m.Close() }, nil
 }
@@ -118,7 +117,7 @@ func keep(c *cli.Context) error {
 		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd: nobody to tell
 		log.Debug("keeper is ready", "version", c.App.Version)
 	}
-	scripts := userhooks.New(userhooks.Dir, filepath.Join(o.RunDir, userhooks.MemoryFile), log).Outside()
+	scripts := userhooks.New(userhooks.Dir, o.RunDir.Scripts(), log).Outside()
 	scripts.Only(o.Config.WANs)
 	o.Roles, o.Publishers = scripts.Role, append(o.Publishers, scripts)
 	var beside sync.WaitGroup
@@ -129,7 +128,7 @@ func keep(c *cli.Context) error {
 	defer onHangup(k.Refresh)()
 	err = k.Run(c.Context)
 	if errors.Is(err, keeper.ErrRunning) {
-		log.Warn("another keeper is running already", "run-dir", o.RunDir)
+		log.Warn("another keeper is running already", "run-dir", o.RunDir.String())
 		return nil
 	}
 	if err != nil {

@@ -25,10 +25,15 @@ func rehearse(c *cli.Context, role hooks.Role) error {
 	if err == nil {
 		_ = conn.Close()
 	}
-	if errors.Is(err, hooks.ErrNoKeeper) && role == hooks.Primary {
-		r.Steps = append([]string{"start a keeper"}, r.Steps...)
+	switch {
+	case errors.Is(err, hooks.ErrNoKeeper):
+		if role == hooks.Primary {
+			r.Steps = append([]string{"start a keeper"}, r.Steps...)
+		}
+	case err != nil:
+		r.Problems = append(r.Problems, err.Error())
 	}
-	scripts, err := userhooks.New(userhooks.Dir, "", o.Log).Names()
+	scripts, err := userhooks.New(userhooks.Dir, o.RunDir.Scripts(), o.Log).Names()
 	if err != nil {
 		r.Problems = append(r.Problems, "user scripts: "+err.Error())
 	}

@@ -25,7 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wanfail/wanfail/hooks"
-	"github.com/wanfail/wanfail/hooks/userhooks"
+	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/lab/nstest"
 )
 
@@ -284,7 +284,7 @@ func (r *router) cmdKeeper(ts *testscript.TestScript, neg bool, args []string) {
 	})
 	ts.Defer(r.stop)
 	r.await(ts, "a keeper", func() bool {
-		conn, err := hooks.Dial(r.t.Context(), ts.Getenv("RUN"))
+		conn, err := hooks.Dial(r.t.Context(), rundir.At(ts.Getenv("RUN")))
 		if err == nil {
 			_ = conn.Close()
 		}
@@ -303,7 +303,7 @@ func (r *router) await(ts *testscript.TestScript, what string, cond func() bool)
 // garbage TEXT listens like a keeper and answers each line with TEXT.
 func (r *router) cmdGarbage(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.MkdirAll(ts.Getenv("RUN"), 0o755))
-	l, err := net.Listen("unix", filepath.Join(ts.Getenv("RUN"), hooks.SocketFile))
+	l, err := net.Listen("unix", filepath.Join(ts.Getenv("RUN"), rundir.SocketFile))
 	ts.Check(err)
 	ts.Defer(func() { _ = l.Close() })
 	go func() {
@@ -377,7 +377,7 @@ func (r *router) cmdMonitor(ts *testscript.TestScript, neg bool, args []string) 
 func (r *router) cmdTmpfs(ts *testscript.TestScript, neg bool, args []string) {
 	dir := ts.Getenv("RUN")
 	ts.Check(os.MkdirAll(dir, 0o755))
-	ts.Check(unix.Mount("tmpfs", dir, "tmpfs", 0, args[0]))
+	ts.Check(unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755,"+args[0]))
 	ts.Defer(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 }
 
@@ -408,7 +408,7 @@ func (r *router) cmdHeard(ts *testscript.TestScript, neg bool, args []string) {
 	r.await(ts, "so many events", func() bool {
 		raw, _ := os.ReadFile(ts.Getenv("HEARD"))
 		got = strings.Fields(string(raw))
-		told, _ := os.ReadFile(filepath.Join(ts.Getenv("RUN"), userhooks.MemoryFile))
+		told, _ := os.ReadFile(rundir.At(ts.Getenv("RUN")).Scripts().String())
 		return len(got) >= len(args) && strings.Contains(string(told), `"role":"`+args[len(args)-1]+`"`)
 	})
 	if !slices.Equal(got, args) {

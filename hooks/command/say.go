@@ -81,7 +81,7 @@ func fifo(c *cli.Context) error {
 }
 
 func takeOver(c *cli.Context, keepalived, reader hooks.Process) error {
-	store, err := hooks.OpenStore(c.String("run-dir"))
+	store, err := hooks.OpenStore(runDir(c))
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func status(c *cli.Context) error {
 func ask(c *cli.Context) (hooks.Report, error) {
 	ctx, cancel := context.WithTimeout(c.Context, statusLimit)
 	defer cancel()
-	conn, err := hooks.Dial(ctx, c.String("run-dir"))
+	conn, err := hooks.Dial(ctx, runDir(c))
 	if err != nil {
 		return hooks.Report{}, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 // Control sequences of xterm, which all terminals of the last decades know:
@@ -78,7 +79,7 @@ func follow(ctx context.Context, c *cli.Context, reports chan<- hooks.Report) er
 			return notAllowed(err)
 		}
 		send(look(c))
-		if err := awaitKeeper(ctx, c.String("run-dir")); err != nil {
+		if err := awaitKeeper(ctx, runDir(c)); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -89,7 +90,7 @@ func follow(ctx context.Context, c *cli.Context, reports chan<- hooks.Report) er
 
 // followOne follows one keeper to its end, which is no error.
 func followOne(ctx context.Context, c *cli.Context, send func(hooks.Report)) error {
-	conn, err := hooks.Dial(ctx, c.String("run-dir"))
+	conn, err := hooks.Dial(ctx, runDir(c))
 	if err != nil {
 		return err
 	}
@@ -109,8 +110,8 @@ func followOne(ctx context.Context, c *cli.Context, send func(hooks.Report)) err
 }
 
 // awaitKeeper returns when a keeper listens in dir.
-func awaitKeeper(ctx context.Context, dir string) error {
-	w, err := hooks.WatchDir(dir, hooks.SocketFile)
+func awaitKeeper(ctx context.Context, dir rundir.Dir) error {
+	w, err := hooks.WatchDir(dir.String(), rundir.SocketFile)
 	if err != nil {
 		return fmt.Errorf("no keeper has run here yet: %w", err)
 	}

@@ -3,7 +3,6 @@ package keeper
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -24,7 +23,7 @@ const aloneWait = 500 * time.Millisecond
 func Alone(ctx context.Context, o Options, i hooks.Intent, finish bool) hooks.Answer {
 	l := lone{Options: o, intent: i, start: time.Now()}
 	l.silence(ctx)
-	unlock, err := hooks.LockWithin(ctx, filepath.Join(o.RunDir, "keeper.lock"), aloneWait)
+	unlock, err := hooks.LockWithin(ctx, o.RunDir.KeeperLock(), aloneWait)
 	if err == nil {
 		defer unlock()
 	} // else: a keeper that hangs is in the way, and what it holds must go all the same

@@ -8,6 +8,7 @@ import (
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/keeper"
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 // A follower hears of each change, and of nothing else: it must not keep the
@@ -16,7 +17,7 @@ func TestFollow(t *testing.T) {
 	w := newLine(t)
 	w.keeper()
 	w.eventually("backup is reached", 5*time.Second, func() bool { return len(w.status().Transitions) == 1 })
-	conn, err := hooks.Dial(t.Context(), w.dir)
+	conn, err := hooks.Dial(t.Context(), rundir.At(w.dir))
 	if err != nil {
 		t.Fatal(err)
 	}

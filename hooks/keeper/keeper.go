@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/netif"
 	"github.com/wanfail/wanfail/services"
 )
@@ -29,7 +28,7 @@ type network interface {
 // Options are what a keeper is made of.
 type Options struct {
 	Config     config.Config
-	RunDir     string
+	RunDir     rundir.Dir
 	Version    string
 	Log        *slog.Logger
 	Network    network
@@ -125,7 +124,7 @@ func New(o Options) *Keeper {
 	}
 	for _, c := range o.Config.WANs {
 		w := &wan{WAN: c}
-		w.uplink = newUplink(c, o.Network, filepath.Join(o.RunDir, c.Name+".lease"), k.Publishers, o.Log,
+		w.uplink = newUplink(c, o.Network, o.RunDir.Lease(c.Name), k.Publishers, o.Log,
 			func(r reached) { k.do(func() { w.state = r }) })
 		k.wans = append(k.wans, w)
 	}
@@ -157,7 +156,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		k.drain(&tasks)
 	}()
 
-	watch, err := hooks.WatchDir(k.RunDir, hooks.IntentFile, hooks.SocketFile)
+	watch, err := hooks.WatchDir(k.RunDir.String(), rundir.IntentFile, rundir.SocketFile)
 	if err != nil {
 		return err
 	}
@@ -166,9 +165,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch the kernel: %w", err)
 	}
-	socket, err := listen(k.RunDir)
+	socket, err := k.RunDir.Listen()
 	if err != nil {
-		return err
+		return fmt.Errorf("listen for hooks: %w", err)
 	}
 	k.memo = newRecorder(k.store, k.log)
 	k.adopt(ctx)
@@ -252,9 +251,8 @@ func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch, stop func(er
 		err := watch.Wait(ctx)
 		switch {
 		case err == nil:
-			_, err := os.Lstat(filepath.Join(k.RunDir, hooks.SocketFile))
-			if errors.Is(err, os.ErrNotExist) {
-				stop(fmt.Errorf("%w: %w", ErrUnreachable, err))
+			if there, err := k.RunDir.Listening(); err == nil && !there {
+				stop(fmt.Errorf("%w: %s", ErrUnreachable, k.RunDir.Path(rundir.SocketFile)))
 				return
 			}
 			k.do(func() { k.reload() })
@@ -291,7 +289,7 @@ func (k *Keeper) adopt(ctx context.Context) {
 	for _, w := range k.wans {
 		// A client that was killed may have left its lease file's successor half
 		// written; as backup no other would come to replace it.
-		_ = os.Remove(w.uplink.client.LeaseFile + ".new")
+		k.RunDir.Lease(w.Name).Tidy()
 		o, err := k.Network.Observe(ctx, link(w.WAN))
 		w.state.wan, _ = unattended(w.WAN, o, k.RunDir) // until the uplink reports
 		if err != nil {
@@ -329,7 +327,7 @@ func installed(ctx context.Context, o Options) []string {
 
 // answers reports whether a keeper lives in dir. That its socket takes a call is
 // no proof: one that was just killed has it open for a moment longer.
-func answers(ctx context.Context, dir string) bool {
+func answers(ctx context.Context, dir rundir.Dir) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	c, err := hooks.Dial(ctx, dir)
@@ -343,14 +341,14 @@ func answers(ctx context.Context, dir string) bool {
 
 // lockKeeper takes the lock that makes a keeper, or a hook that acts in its
 // place, the only one of its run directory.
-func lockKeeper(ctx context.Context, dir string) (unlock func(), err error) {
+func lockKeeper(ctx context.Context, dir rundir.Dir) (unlock func(), err error) {
 	if _, err := hooks.OpenStore(dir); err != nil { // makes the directory
 		return nil, err
 	}
 	if answers(ctx, dir) {
 		return nil, ErrRunning
 	}
-	unlock, err = hooks.LockWithin(ctx, filepath.Join(dir, "keeper.lock"), lockWait)
+	unlock, err = hooks.LockWithin(ctx, dir.KeeperLock(), lockWait)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, ErrRunning
 	}

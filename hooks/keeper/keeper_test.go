@@ -17,6 +17,7 @@ import (
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/keeper"
+	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/netif"
 )
 
@@ -193,7 +194,7 @@ func TestDeadManOutlivesTheHook(t *testing.T) {
 	p, kill := w.process()
 	i := w.intent(hooks.Primary)
 	i.Owner = p
-	conn, err := hooks.Dial(t.Context(), w.dir)
+	conn, err := hooks.Dial(t.Context(), rundir.At(w.dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +323,7 @@ func TestBackupWithoutARecord(t *testing.T) {
 	withAndWithout(t, func(t *testing.T, w *world) {
 		// A directory in the place of the new record, with something in it, defeats
 		// each try to write one, for root too.
-		if err := os.MkdirAll(filepath.Join(w.dir, hooks.IntentFile+".new", "full"), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(w.dir, rundir.IntentFile+".new", "full"), 0o755); err != nil {
 			t.Fatal(err)
 		}
 		a := w.say(w.intent(hooks.Backup), 5*time.Second)
@@ -339,14 +340,14 @@ func TestCorruptRecordKeepsTheRole(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
 	w.become(hooks.Primary)
-	path := filepath.Join(w.dir, hooks.IntentFile)
+	path := filepath.Join(w.dir, rundir.IntentFile)
 	if err := os.WriteFile(path+".x", []byte("garbage"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(path+".x", path); err != nil {
 		t.Fatal(err)
 	}
-	store, err := hooks.OpenStore(w.dir)
+	store, err := hooks.OpenStore(rundir.At(w.dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -371,7 +372,7 @@ func TestOnlyOneKeeper(t *testing.T) {
 // wish as soon as it can: nothing of it may be lost when the keeper dies.
 func TestRecordInOthersHands(t *testing.T) {
 	withAndWithout(t, func(t *testing.T, w *world) {
-		unlock, err := hooks.Lock(filepath.Join(w.dir, "intent.lock"))
+		unlock, err := hooks.Lock(rundir.At(w.dir).IntentLock())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -381,7 +382,7 @@ func TestRecordInOthersHands(t *testing.T) {
 		if a := w.say(i, 5*time.Second); a.Outcome != hooks.Reached || len(w.links()) != 0 {
 			t.Errorf("%+v, left: %v", a, w.links())
 		}
-		store, err := hooks.OpenStore(w.dir)
+		store, err := hooks.OpenStore(rundir.At(w.dir))
 		if err != nil {
 			t.Fatal(err)
 		}

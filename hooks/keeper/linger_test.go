@@ -11,6 +11,7 @@ import (
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/keeper"
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 // fakeReplica is a conntrackd that takes its time.
@@ -148,7 +149,7 @@ func TestYieldAfterRestart(t *testing.T) {
 	stop := w.keeper()
 	w.become(hooks.Primary)
 	stop()
-	store, err := hooks.OpenStore(w.dir)
+	store, err := hooks.OpenStore(rundir.At(w.dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/keeper"
+	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/lab/nstest"
 )
 
@@ -268,7 +269,7 @@ func (w *world) follow() (words func() []string) {
 	}
 	following.Go(func() {
 		for ctx.Err() == nil { // one keeper after the other
-			conn, err := hooks.Dial(ctx, w.dir)
+			conn, err := hooks.Dial(ctx, rundir.At(w.dir))
 			if err != nil {
 				time.Sleep(time.Millisecond)
 				continue

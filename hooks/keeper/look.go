@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/netif"
 	"github.com/wanfail/wanfail/services"
 )
@@ -91,7 +91,7 @@ func lookAt(ctx context.Context, o Options, w config.WAN, recorded hooks.Intents
 }
 
 // unattended is a WAN as it was found, which nobody drives.
-func unattended(w config.WAN, seen netif.Observed, runDir string) (n hooks.WAN, err error) {
+func unattended(w config.WAN, seen netif.Observed, runDir rundir.Dir) (n hooks.WAN, err error) {
 	n = hooks.WAN{Name: w.Name, Parent: w.Parent, MAC: w.MAC.String(), State: hooks.StateStandby}
 	switch {
 	case !seen.Exists:
@@ -118,7 +118,7 @@ func unattended(w config.WAN, seen netif.Observed, runDir string) (n hooks.WAN, 
 			n.Gateway = route.Gateway
 		}
 	}
-	l, err := dhcp.ReadLease(filepath.Join(runDir, w.Name+".lease"))
+	l, err := dhcp.ReadLease(runDir.Lease(w.Name))
 	if err == nil && l.Prefix == held.Prefix {
 		n.Server, n.DNS = l.Server, l.DNS
 		refresh(&n, l)

@@ -45,7 +45,7 @@ func plan(wan config.WAN, lease *dhcp.Lease) netif.Desired {
 }
 
 // client is the DHCP side of a WAN.
-func client(wan config.WAN, leaseFile string) dhcp.Config {
+func client(wan config.WAN, leaseFile dhcp.File) dhcp.Config {
 	cfg := dhcp.Config{
 		Interface: wan.Name, MAC: wan.MAC,
 		Hostname: wan.Hostname, VendorClass: wan.VendorClass, UserClass: wan.UserClass, ClientID: wan.ClientID,

@@ -3,7 +3,6 @@ package keeper
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -148,7 +147,7 @@ func (r *rehearsal) raise(w config.WAN, seen netif.Observed) {
 	case seen.Muted:
 		r.step("%s: unmute", w.Name)
 	}
-	l, err := dhcp.ReadLease(filepath.Join(r.RunDir, w.Name+".lease"))
+	l, err := dhcp.ReadLease(r.RunDir.Lease(w.Name))
 	held := slices.IndexFunc(seen.Addresses, func(a netif.Address) bool { return a.Owned })
 	if err != nil || l.Remaining() <= 0 {
 		if held < 0 {

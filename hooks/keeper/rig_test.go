@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 // rig is a world in which the built program runs, with init scripts for
@@ -161,7 +162,7 @@ func (r *rig) startKeeper(env ...string) (cmd *exec.Cmd, died <-chan struct{}) {
 			return true
 		default:
 		}
-		conn, err := hooks.Dial(context.Background(), r.dir)
+		conn, err := hooks.Dial(context.Background(), rundir.At(r.dir))
 		if err == nil {
 			_ = conn.Close()
 		}
@@ -206,7 +207,7 @@ func (r *rig) killKeepers() {
 // record stores an intent as a hook does, without being one.
 func (r *rig) record(i hooks.Intent) {
 	r.t.Helper()
-	store, err := hooks.OpenStore(r.dir)
+	store, err := hooks.OpenStore(rundir.At(r.dir))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -219,7 +220,7 @@ func (r *rig) record(i hooks.Intent) {
 func (r *rig) report() *hooks.Report {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	conn, err := hooks.Dial(ctx, r.dir)
+	conn, err := hooks.Dial(ctx, rundir.At(r.dir))
 	if err != nil {
 		return nil
 	}

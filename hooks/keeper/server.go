@@ -4,12 +4,9 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -22,24 +19,6 @@ const (
 	maxRequest = 1 << 16
 	askLimit   = 2 * time.Second
 )
-
-// listen binds the keeper's socket. The caller holds the keeper's lock, so a
-// socket that is there belongs to nobody.
-func listen(dir string) (*net.UnixListener, error) {
-	path := filepath.Join(dir, hooks.SocketFile)
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove stale socket: %w", err)
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("listen for hooks: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		_ = l.Close()
-		return nil, fmt.Errorf("listen for hooks: %w", err)
-	}
-	return l, nil
-}
 
 // serve answers clients until ctx ends.
 func (k *Keeper) serve(ctx context.Context, l *net.UnixListener) {

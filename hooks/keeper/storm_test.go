@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 // How long the storm lasts, and which one it is, can be set.
@@ -179,7 +180,7 @@ func tokenOf(t *testing.T, pid int) hooks.Token {
 // killed, unless a newer one was killed only after it had recorded its own.
 func (r *rig) newest(t *testing.T, all []*thrown, superseded, dead *int) *thrown {
 	t.Helper()
-	store, err := hooks.OpenStore(r.dir)
+	store, err := hooks.OpenStore(rundir.At(r.dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/keeper"
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 // The lease is given back whatever the record tells the keeper meanwhile, and
@@ -51,7 +52,7 @@ func TestRelease(t *testing.T) {
 }
 
 func (w *world) recorded() hooks.Intent {
-	store, err := hooks.OpenStore(w.dir)
+	store, err := hooks.OpenStore(rundir.At(w.dir))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -70,7 +71,7 @@ func TestBootIsBackup(t *testing.T) {
 	stop := w.keeper()
 	w.become(hooks.Primary)
 	stop()
-	path := filepath.Join(w.dir, hooks.IntentFile)
+	path := filepath.Join(w.dir, rundir.IntentFile)
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -97,13 +98,13 @@ func TestBootIsBackup(t *testing.T) {
 func TestRunDirectoryGoes(t *testing.T) {
 	w := newLine(t)
 	o := w.options()
-	o.RunDir = filepath.Join(w.dir, "run")
+	o.RunDir = rundir.At(filepath.Join(w.dir, "run"))
 	ready := make(chan struct{})
 	o.Ready = func() { close(ready) }
 	done := make(chan error, 1)
 	go func() { done <- keeper.New(o).Run(t.Context()) }()
 	<-ready
-	if err := os.RemoveAll(o.RunDir); err != nil {
+	if err := os.RemoveAll(o.RunDir.String()); err != nil {
 		t.Fatal(err)
 	}
 	select {

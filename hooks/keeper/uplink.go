@@ -94,7 +94,7 @@ type uplink struct {
 	care timer // next look without a reason
 }
 
-func newUplink(wan config.WAN, k kernel, leaseFile string, pubs []Publisher, log *slog.Logger, report func(reached)) *uplink {
+func newUplink(wan config.WAN, k kernel, leaseFile dhcp.File, pubs []Publisher, log *slog.Logger, report func(reached)) *uplink {
 	log = log.With("wan", wan.Name)
 	return &uplink{
 		wan: wan, kernel: k, client: client(wan, leaseFile), log: log, report: report,

@@ -20,6 +20,7 @@ import (
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/keeper"
+	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/lab/nstest"
 	"github.com/wanfail/wanfail/netif"
 	"github.com/wanfail/wanfail/services"
@@ -125,7 +126,7 @@ func (l *testLog) Write(p []byte) (int, error) {
 func (w *world) options() keeper.Options {
 	hw, _ := config.Load(w.config())
 	return keeper.Options{
-		Config: hw, RunDir: w.dir, Version: "test", Log: w.log,
+		Config: hw, RunDir: rundir.At(w.dir), Version: "test", Log: w.log,
 		Network: w.network, Services: w.services, Ready: func() {},
 	}
 }
@@ -185,7 +186,7 @@ func (w *world) intent(role hooks.Role) hooks.Intent {
 
 func (w *world) hook() hooks.Hook {
 	return hooks.Hook{
-		Starter: hooks.Starter{RunDir: w.dir},
+		Starter: hooks.Starter{RunDir: rundir.At(w.dir)},
 		Check:   func() error { return nil },
 		Alone: func(ctx context.Context, i hooks.Intent, finish bool) hooks.Answer {
 			return keeper.Alone(ctx, w.options(), i, finish)
@@ -216,7 +217,7 @@ func (w *world) become(role hooks.Role) hooks.Answer {
 
 func (w *world) status() hooks.Report {
 	w.t.Helper()
-	conn, err := hooks.Dial(w.t.Context(), w.dir)
+	conn, err := hooks.Dial(w.t.Context(), rundir.At(w.dir))
 	if err != nil {
 		w.t.Fatal(err)
 	}

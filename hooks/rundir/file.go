@@ -124,9 +124,18 @@ func (f File) Tidy() {
 	_ = unix.Unlinkat(dir, f.name+".new", 0)
 }
 
-// OpenLock opens, and makes if need be, a file for flock(2).
-func (d Dir) OpenLock(name string) (*os.File, error) {
-	return d.openFile(name, unix.O_RDWR|unix.O_CREAT|unix.O_NONBLOCK, 0o600)
+// Lock is a file of a run directory for flock(2).
+type Lock struct {
+	dir  Dir
+	name string
+}
+
+// String returns the path.
+func (l Lock) String() string { return l.dir.Path(l.name) }
+
+// Open opens the file, and makes it if need be.
+func (l Lock) Open() (*os.File, error) {
+	return l.dir.openFile(l.name, unix.O_RDWR|unix.O_CREAT|unix.O_NONBLOCK, 0o600)
 }
 
 // openFile opens a regular file of ours.

@@ -25,16 +25,6 @@ const (
 	SocketFile = "keeper.sock"
 )
 
-// Locks in the run directory, for OpenLock.
-const (
-	// IntentLock is held while IntentFile is replaced.
-	IntentLock = "intent.lock"
-	// StartLock is held by the hook that starts a keeper.
-	StartLock = "start.lock"
-	// KeeperLock is held by the keeper, or a hook that acts in its place.
-	KeeperLock = "keeper.lock"
-)
-
 // Dir is a run directory. It is a name only: each operation opens and verifies
 // the directory anew, since it may be removed and made again while a keeper or
 // `wanfail status --watch` runs.
@@ -68,6 +58,15 @@ func (d Dir) Scripts() File { return File{d, "scripts.json", 0o600} }
 // ResolvConf holds the name servers of the leases. dnsmasq reads it as a user of
 // its own.
 func (d Dir) ResolvConf() File { return File{d, "resolv.conf", 0o644} }
+
+// IntentLock is held while the record of role requests is replaced.
+func (d Dir) IntentLock() Lock { return Lock{d, "intent.lock"} }
+
+// StartLock is held by the hook that starts a keeper.
+func (d Dir) StartLock() Lock { return Lock{d, "start.lock"} }
+
+// KeeperLock is held by the keeper, or by a hook that acts in its place.
+func (d Dir) KeeperLock() Lock { return Lock{d, "keeper.lock"} }
 
 // UnsafeError is a path that another user could change.
 type UnsafeError struct {

@@ -153,10 +153,10 @@ func TestVerify(t *testing.T) {
 			}
 			// Nothing in it is read, written, locked or listened to.
 			_, read := d.Intents().Read(100)
-			_, lock := d.OpenLock(KeeperLock)
+			_, lock := d.KeeperLock().Open()
 			_, listen := d.Listen()
 			_, dial := d.Dial(t.Context())
-			for what, err := range map[string]error{"Read": read, "Write": d.Intents().Write(nil), "OpenLock": lock, "Listen": listen, "Dial": dial} {
+			for what, err := range map[string]error{"Read": read, "Write": d.Intents().Write(nil), "Lock.Open": lock, "Listen": listen, "Dial": dial} {
 				if err == nil {
 					t.Errorf("%s succeeds", what)
 				}
@@ -250,13 +250,13 @@ func TestPlanted(t *testing.T) {
 	}
 	t.Run("link to an existing file", func(t *testing.T) {
 		d, secret := setup(t)
-		for _, name := range []string{IntentFile, IntentFile + ".new", KeeperLock, StartLock, SocketFile, "wan.lease", "wan.lease.new"} {
+		for _, name := range []string{IntentFile, IntentFile + ".new", "keeper.lock", "start.lock", SocketFile, "wan.lease", "wan.lease.new"} {
 			must(t, os.Symlink(secret, d.Path(name)))
 		}
 		if b, err := d.Intents().Read(100); err == nil || !strings.Contains(err.Error(), "symbolic link") {
 			t.Errorf("read %q, %v", b, err)
 		}
-		if f, err := d.OpenLock(KeeperLock); err == nil {
+		if f, err := d.KeeperLock().Open(); err == nil {
 			t.Errorf("locked %s", f.Name())
 		}
 		must(t, d.Intents().Write([]byte("new"))) // replaces the links
@@ -272,12 +272,12 @@ func TestPlanted(t *testing.T) {
 	t.Run("link to a file that is not there", func(t *testing.T) {
 		d, secret := setup(t)
 		target := secret + ".made"
-		for _, name := range []string{IntentFile + ".new", KeeperLock, "resolv.conf.new"} {
+		for _, name := range []string{IntentFile + ".new", "keeper.lock", "resolv.conf.new"} {
 			must(t, os.Symlink(target, d.Path(name)))
 		}
 		must(t, d.Intents().Write([]byte("new")))
 		must(t, d.ResolvConf().Write([]byte("new")))
-		if _, err := d.OpenLock(KeeperLock); err == nil {
+		if _, err := d.KeeperLock().Open(); err == nil {
 			t.Error("the link was locked")
 		}
 		if _, err := os.Lstat(target); !errors.Is(err, fs.ErrNotExist) {
@@ -286,13 +286,13 @@ func TestPlanted(t *testing.T) {
 	})
 	t.Run("FIFO", func(t *testing.T) {
 		d, _ := setup(t)
-		for _, name := range []string{IntentFile, KeeperLock} {
+		for _, name := range []string{IntentFile, "keeper.lock"} {
 			must(t, unix.Mkfifo(d.Path(name), 0o600))
 		}
 		if _, err := d.Intents().Read(100); err == nil || !strings.Contains(err.Error(), "no regular file") {
 			t.Errorf("read: %v", err)
 		}
-		if _, err := d.OpenLock(KeeperLock); err == nil {
+		if _, err := d.KeeperLock().Open(); err == nil {
 			t.Error("the FIFO was locked")
 		}
 	})
@@ -354,7 +354,7 @@ func TestFile(t *testing.T) {
 		t.Errorf("left the unfinished file: %v", err)
 	}
 	for _, name := range []string{"", ".", "..", "../x", "a/b"} {
-		if _, err := d.OpenLock(name); err == nil {
+		if _, err := (Lock{d, name}).Open(); err == nil {
 			t.Errorf("%q was opened", name)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 var ErrNobodyListens = errors.New("nobody listens on the socket")
 
 // Listen binds the keeper's socket in place of one that an earlier keeper left.
-// The caller holds KeeperLock. From the first moment only the owner can connect.
+// The caller holds the KeeperLock. From the first moment only the owner can connect.
 func (d Dir) Listen() (*net.UnixListener, error) {
 	dir, err := d.open()
 	if err != nil {

@@ -6,15 +6,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
-	"os"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
-// MemoryFile is the memory's name in the run directory: what scripts have been
-// told is forgotten at each boot.
-const MemoryFile = "scripts.json"
+// maxMemory bounds what is read: far above a lease for each WAN.
+const maxMemory = 1 << 20
 
 // state is what can be told: the role, "" before there is one, and the leases by
 // WAN.
@@ -37,17 +35,18 @@ func (s *state) take(e event) {
 	}
 }
 
-// memory is the state that scripts have been told, kept in a file.
+// memory is the state that scripts have been told, kept in a file of the run
+// directory: it is forgotten at each boot.
 type memory struct {
 	state
-	file string
+	file rundir.File
 }
 
 // recall reads the memory. What cannot be read is forgotten: scripts are then
 // told again.
-func recall(file string, log *slog.Logger) memory {
+func recall(file rundir.File, log *slog.Logger) memory {
 	m := memory{file: file}
-	raw, err := os.ReadFile(file)
+	raw, err := file.Read(maxMemory)
 	if err == nil {
 		err = json.Unmarshal(raw, &m.state)
 	}
@@ -68,7 +67,7 @@ func (m *memory) note(e event, log *slog.Logger) {
 	m.take(e)
 	raw, err := json.Marshal(m.state)
 	if err == nil {
-		err = hooks.WriteFile(m.file, raw, 0o600)
+		err = m.file.Write(raw)
 	}
 	if err != nil {
 		log.Warn("cannot remember what scripts were told, a restarted keeper tells it again: is there room in the run directory?", "error", err)

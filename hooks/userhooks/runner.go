@@ -20,6 +20,7 @@ import (
 	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 // Dir is where the scripts are.
@@ -56,7 +57,7 @@ type Runner struct {
 
 // New returns a Runner of the scripts in dir. What they have been told is kept in
 // the file memory, so that the next Runner tells them the rest. Run runs it.
-func New(dir, memory string, log *slog.Logger) *Runner {
+func New(dir string, memory rundir.File, log *slog.Logger) *Runner {
 	r := &Runner{dir: dir, log: log, limit: limit, patience: patience, wake: make(chan struct{}, 1)}
 	r.told = recall(memory, log)
 	r.known = r.told.clone()

@@ -20,13 +20,14 @@ import (
 	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 // rig is a directory of scripts that write to files in out.
 type rig struct {
 	t        *testing.T
 	dir, out string
-	memory   string
+	memory   rundir.File
 	r        *Runner
 	log      *logged
 	stop     func()
@@ -52,7 +53,7 @@ func (l *logged) has(text string) bool {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t) })
-	g := &rig{t: t, dir: t.TempDir(), out: t.TempDir(), memory: filepath.Join(t.TempDir(), MemoryFile), log: &logged{}}
+	g := &rig{t: t, dir: t.TempDir(), out: t.TempDir(), memory: rundir.At(t.TempDir()).Scripts(), log: &logged{}}
 	if err := os.Chmod(g.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +262,7 @@ func TestRestart(t *testing.T) {
 		return len(g.r.queue) == 0
 	})
 	g.stop()
-	if _, err := os.Stat(g.memory); err == nil {
+	if _, err := os.Stat(g.memory.String()); err == nil {
 		t.Error("nobody was told, and it is remembered")
 	}
 	g.script("log", fmt.Sprintf("echo $1 $WANFAIL_ADDRESS $WANFAIL_OLD_ADDRESS >>%s/log\n", g.out), 0o755)
@@ -319,7 +320,7 @@ func TestRestart(t *testing.T) {
 	expects("another keeper: what the one before had no time for", "backup", "backup", "lost 192.0.2.8")
 	g.stop()
 
-	if err := os.WriteFile(g.memory, []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(g.memory.String(), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	start()

@@ -5,20 +5,34 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 )
 
+// File is the resolv.conf, which is read and replaced as a whole. Where it is and
+// how it is opened safely is known to the consumer of this package.
+type File interface {
+	// Read returns the content: fs.ErrNotExist without a file, another error if
+	// it is longer than limit.
+	Read(limit int) ([]byte, error)
+	// Write replaces the content; whoever reads sees the old or the new.
+	Write(content []byte) error
+	// Remove removes the file, if there is one.
+	Remove() error
+	// String is its path.
+	String() string
+}
+
+// maxFile bounds what is read: far above what all WANs' leases can hold.
+const maxFile = 1 << 20
+
 // file is a resolv.conf that holds a section for each link, so that one link's
 // servers can be replaced without knowledge of the others', also by a process that
 // has just started. dnsmasq sees a new file by inotify on its directory.
-type file struct{ path string }
-
-func (f file) String() string { return f.path }
+type file struct{ File }
 
 func (f file) usable(context.Context) bool { return true }
 
@@ -36,8 +50,8 @@ const (
 // replace gives a link's section a new text; "" removes it, and with the last
 // section the file.
 func (f file) replace(link, text string) error {
-	old, err := os.ReadFile(f.path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	old, err := f.Read(maxFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read name servers: %w", err)
 	}
 	sections := map[string]string{}
@@ -56,7 +70,7 @@ func (f file) replace(link, text string) error {
 		sections[link] = text
 	}
 	if len(sections) == 0 {
-		if err := os.Remove(f.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := f.Remove(); err != nil {
 			return fmt.Errorf("remove name servers: %w", err)
 		}
 		return nil
@@ -69,26 +83,8 @@ func (f file) replace(link, text string) error {
 	if bytes.Equal(b.Bytes(), old) {
 		return nil
 	}
-	return write(f.path, b.Bytes())
-}
-
-// write replaces a file as a whole. It is on a tmpfs: nothing to sync.
-func write(path string, text []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".resolv.conf-")
-	if err != nil {
+	if err := f.Write(b.Bytes()); err != nil {
 		return fmt.Errorf("write name servers: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-			err = fmt.Errorf("write name servers: %w", err)
-		}
-	}()
-	_, err = f.Write(text)
-	// dnsmasq reads it as a user of its own.
-	err = errors.Join(err, f.Chmod(0o644), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return nil
 }

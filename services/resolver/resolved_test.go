@@ -76,7 +76,7 @@ func TestResolved(t *testing.T) {
 	}
 	dir := t.TempDir()
 	bus := resolved{socket: filepath.Join(root, "run/dbus/system_bus_socket")}
-	r := &Resolver{log: slog.New(slog.DiscardHandler), backends: []backend{bus, file{path: filepath.Join(dir, "resolv.conf")}}}
+	r := &Resolver{log: slog.New(slog.DiscardHandler), backends: []backend{bus, file{pathFile(filepath.Join(dir, "resolv.conf"))}}}
 	dummyWAN(t)
 
 	// Neither bus nor resolved, then a bus without resolved: the file it is.

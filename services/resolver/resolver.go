@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -35,17 +34,15 @@ type backend interface {
 	revert(ctx context.Context, link string) error
 }
 
-// New returns a resolver whose file, should it be needed, is resolv.conf in
-// runDir. Which way is taken is decided at each Set, since systemd-resolved may
-// start after us.
-func New(runDir string, log *slog.Logger) *Resolver {
+// New returns a resolver that writes resolvConf where the platform has no better
+// way. Which way is taken is decided at each Set, since systemd-resolved may start
+// after us.
+func New(resolvConf File, log *slog.Logger) *Resolver {
 	program := resolvconf{dirs: []string{"/sbin", "/usr/sbin", "/usr/bin"}}
 	if info, err := os.Stat("/run/systemd/system"); err == nil && info.IsDir() { // sd_booted(3)
 		program.unit = "/usr/bin/systemd-run"
 	}
-	return &Resolver{log: log, backends: append(systemdBackends(), program,
-		file{path: filepath.Join(runDir, "resolv.conf")},
-	)}
+	return &Resolver{log: log, backends: append(systemdBackends(), program, file{resolvConf})}
 }
 
 // Set makes these the name servers and search domains of the link, in place of
