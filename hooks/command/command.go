@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 // Exit codes.
@@ -23,6 +25,9 @@ const (
 
 // Run runs a command line and returns the exit code. It ends soon after ctx.
 func Run(ctx context.Context, version string, args []string, stdout, stderr io.Writer) int {
+	// keepalived's hooks have the umask 0177. What a keeper that one of them
+	// starts runs in turn, init scripts and user scripts, expects the usual one.
+	unix.Umask(0o022)
 	app := App(version)
 	app.Writer, app.ErrWriter = stdout, stderr
 	err := app.RunContext(ctx, args)
@@ -35,8 +40,9 @@ func Run(ctx context.Context, version string, args []string, stdout, stderr io.W
 	}
 	var usage *usageError
 	var badConfig *hooks.ConfigError
+	var unsafe *rundir.UnsafeError
 	fmt.Fprintln(stderr, "wanfail:", err)
-	if errors.As(err, &usage) || errors.As(err, &badConfig) {
+	if errors.As(err, &usage) || errors.As(err, &badConfig) || errors.As(err, &unsafe) {
 		return exitUsage
 	}
 	return exitDegraded

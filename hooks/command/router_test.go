@@ -234,6 +234,9 @@ func (r *router) do(f func() error) { r.ns.Do(r.t, f) }
 func (r *router) command(ts *testscript.TestScript, args []string) *exec.Cmd {
 	all := append([]string{"--config", ts.MkAbs("wanfail.conf"), "--run-dir", ts.Getenv("RUN")}, args...)
 	cmd := exec.Command(r.binary, all...)
+	if mask := ts.Getenv("UMASK"); mask != "" {
+		cmd = exec.Command("/bin/sh", append([]string{"-c", `umask $0; exec "$@"`, mask, r.binary}, all...)...)
+	}
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "NO_COLOR="+ts.Getenv("NO_COLOR"))
 	return cmd

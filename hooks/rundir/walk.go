@@ -37,7 +37,7 @@ func (d Dir) Verify() error {
 func (d Dir) Make() error {
 	fd, err := d.walk(true)
 	if err != nil {
-		return fmt.Errorf("make run directory: %w", err)
+		return fmt.Errorf("run directory: %w", err)
 	}
 	return unix.Close(fd)
 }
