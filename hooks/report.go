@@ -17,6 +17,7 @@ type Report struct {
 	Role        Role         `json:"role"`
 	Since       time.Time    `json:"since,omitzero"` // zero: nobody has asked yet, and no keeper runs
 	By          string       `json:"by"`             // who asked for the role
+	Changes     int          `json:"role_changes"`   // of the role since the keeper started
 	WANs        []WAN        `json:"wans"`
 	Services    []Service    `json:"services"`
 	Conntrackd  string       `json:"conntrackd,omitzero"`

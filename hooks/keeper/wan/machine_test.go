@@ -21,13 +21,13 @@ func TestPrimaryAndBack(t *testing.T) {
 	}
 	r.after(2*time.Second).do(Woke{}, "purge")
 	r.do(Done{Deleted: true}, "")
-	if s := r.m.State(); !s.Settled || s.WAN.State != hooks.StateDown || !s.Absent {
+	if s := r.m.State(); !s.Settled || s.WAN.State != hooks.StateStandby || !s.Absent {
 		t.Errorf("%+v", s)
 	}
 	r.promoted(4, 5)
 	want := []string{
 		"INFO lease bound address 192.0.2.5/24 gateway 192.0.2.1 server 192.0.2.1 lease 1h0m0s took 0s",
-		"INFO lease lost old_address 192.0.2.5/24 held 0s",
+		"INFO lease left to the peer old_address 192.0.2.5/24 held 0s",
 		"INFO lease bound address 192.0.2.5/24 gateway 192.0.2.1 server 192.0.2.1 lease 1h0m0s took 0s",
 	}
 	for i, l := range r.logged {
@@ -139,6 +139,9 @@ func TestMachine(t *testing.T) {
 			if s := r.m.State(); s.Settled || s.WAN.Address.IsValid() || s.Held {
 				r.t.Errorf("%+v", s)
 			}
+			if l := r.logged[len(r.logged)-1]; !strings.HasPrefix(l, "INFO lease lost") {
+				r.t.Errorf("logged %q", l)
+			}
 		},
 		"another address is not announced": func(r *rig) {
 			r.primaryWith(5)
@@ -208,6 +211,9 @@ func TestMachine(t *testing.T) {
 			r.do(done, "stopsending; publish nothing")
 			if !slices.ContainsFunc(r.m.State().Phases, func(p hooks.Phase) bool { return p.Name == hooks.PhaseRelease && p.Error != "" }) {
 				r.t.Error("no such phase")
+			}
+			if l := r.logged[len(r.logged)-1]; !strings.HasPrefix(l, "INFO lease released") {
+				r.t.Errorf("logged %q", l)
 			}
 		},
 		"a lease that is not there is given back": func(r *rig) {

@@ -206,7 +206,19 @@ func (m *Machine) account() {
 		attrs = append(attrs, took, (m.now - m.from).Round(10*time.Microsecond))
 	}
 	m.from = m.now
-	m.act(Log{slog.LevelInfo, "lease " + event, attrs})
+	m.act(Log{slog.LevelInfo, "lease " + ended(event, m.order), attrs})
+}
+
+// ended says in place of "lost" how a lease ended that this router gave up: it is
+// the peer's now, or nobody's.
+func ended(event string, o Order) string {
+	switch {
+	case event != dhcp.LeaseLost || o.Role == hooks.Primary:
+		return event
+	case o.Release:
+		return "released"
+	}
+	return "left to the peer"
 }
 
 // lifetime is the length of a lease, in words.

@@ -16,6 +16,7 @@ type State struct {
 	Lease    *dhcp.Lease // held or waited with
 	Held     bool        // the kernel holds it
 	Absent   bool        // there is no link
+	Since    time.Duration // start of the transition, which phases count from
 	Phases   []hooks.Phase
 	Problems []string // why it is not settled, or what is wrong all the same
 }
@@ -23,7 +24,7 @@ type State struct {
 // State is where the WAN stands.
 func (m *Machine) State() State {
 	s := State{
-		Epoch: m.order.Epoch, Lease: m.lease, Held: m.held, Absent: m.link == absent,
+		Epoch: m.order.Epoch, Lease: m.lease, Held: m.held, Absent: m.link == absent, Since: m.since,
 		Phases: slices.Clone(m.phases),
 		WAN: hooks.WAN{
 			Name: m.wan.Name, Parent: m.wan.Parent, MAC: m.wan.MAC.String(),
@@ -53,7 +54,9 @@ func (m *Machine) state() string {
 		return hooks.StateMuted
 	case m.order.Role == hooks.Backup && m.err != nil && Foreign(m.err):
 		return hooks.StateForeign
-	case m.order.Role == hooks.Backup, !m.client:
+	case m.order.Role == hooks.Backup:
+		return hooks.StateStandby
+	case !m.client:
 		return hooks.StateDown
 	default:
 		return m.update.State.String()

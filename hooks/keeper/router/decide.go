@@ -1,0 +1,91 @@
+package router
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/wanfail/wanfail/hooks"
+)
+
+// Lingering is how long a muted link stays where connections are replicated: the
+// peer must have committed them before the kernel here deletes what it
+// masqueraded on the link, since conntrackd passes deletions on.
+const Lingering = 2 * time.Second
+
+// Nobody is who asked for the role of a router that nobody has told one.
+const Nobody = "default after boot; keepalived has called no hook"
+
+// Exited is what became of a keepalived that was killed.
+const Exited = "exited without notifying"
+
+// Verdict is a role, who asked for it, and by which request.
+type Verdict struct {
+	Role  hooks.Role
+	By    string
+	Token hooks.Token // zero: nobody's
+}
+
+// Decision is what intents mean for a router.
+type Decision struct {
+	Verdict           // of the router: primary if any of its WANs is
+	WANs    []Verdict // in the order of the instances
+}
+
+// Decide says what intents mean for WANs that are bound to instances. The request
+// of a process that has ended counts no more: gone says what became of it,
+// nothing if it lives.
+func Decide(is hooks.Intents, instances []string, gone func(hooks.Process) string) Decision {
+	var d Decision
+	for _, instance := range instances {
+		v := wanted(is, instance, gone)
+		if v.Role == hooks.Primary && d.Role == hooks.Backup || d.By == "" {
+			d.Verdict = v
+		}
+		d.WANs = append(d.WANs, v)
+	}
+	if len(instances) == 0 {
+		d.Verdict = wanted(is, "", gone)
+	}
+	return d
+}
+
+// wanted is the verdict on one WAN.
+func wanted(is hooks.Intents, instance string, gone func(hooks.Process) string) Verdict {
+	i, ok := is.For(instance)
+	if !ok {
+		return Verdict{By: Nobody}
+	}
+	if i.Role == hooks.Primary && i.Owner != (hooks.Process{}) {
+		if why := gone(i.Owner); why != "" {
+			return Verdict{By: fmt.Sprintf("keepalived[%d] %s", i.Owner.PID, why)}
+		}
+	}
+	if i.Role == hooks.Primary && i.Channel != (hooks.Process{}) {
+		if why := gone(i.Channel); why != "" {
+			return Verdict{By: fmt.Sprintf("the reader[%d] of keepalived's FIFO %s; reload keepalived", i.Channel.PID, why)}
+		}
+	}
+	return Verdict{Role: i.Role, By: i.By(), Token: i.Token}
+}
+
+// owners are the processes that intents rest on, and how long after its end each
+// still counts.
+func owners(is hooks.Intents) map[hooks.Process]time.Duration {
+	all := map[hooks.Process]time.Duration{}
+	for _, i := range is {
+		if i.Role != hooks.Primary {
+			continue
+		}
+		if i.Channel != (hooks.Process{}) {
+			all[i.Channel] = handover
+		}
+		if i.Owner != (hooks.Process{}) {
+			all[i.Owner] = 0
+		}
+	}
+	return all
+}
+
+// handover is how long another reader of the FIFO may take to step in for one
+// that has ended: keepalived replaces it when it reloads, and says nothing new.
+const handover = time.Second

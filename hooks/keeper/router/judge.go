@@ -1,0 +1,55 @@
+package router
+
+import (
+	"github.com/wanfail/wanfail/hooks"
+)
+
+// Intents are the newest ones known.
+func (m *Machine) Intents() hooks.Intents { return m.intents }
+
+// Role is the router's.
+func (m *Machine) Role() hooks.Role { return m.role }
+
+// Knows reports whether an intent, or one that makes it obsolete, is known.
+func (m *Machine) Knows(i hooks.Intent) bool { return m.intents.Holds(i) }
+
+// Already reports whether nothing has to be done for a request that is about to
+// be made. The record may have told of this very one before.
+func (m *Machine) Already(i hooks.Intent) bool {
+	for _, n := range m.covered(i.Scope) {
+		if w := &m.wans[n]; w.ordered.Role != i.Role || !w.settled() {
+			return false
+		}
+	}
+	return m.serves() && m.cause != i.Token
+}
+
+// Judge compares a request with what is. Not done: the answer says what is
+// missing.
+func (m *Machine) Judge(i hooks.Intent) (a hooks.Answer, done bool) {
+	if newer, ok := m.intents.Supersedes(i.Scope, i.Token); ok {
+		return hooks.Answer{Outcome: hooks.Superseded, Role: newer.Role, By: newer.By()}, true
+	}
+	a = hooks.Answer{Outcome: hooks.Reached, Role: i.Role, Problems: m.problems(i.Scope)}
+	if t := m.current; t != nil {
+		now := *t
+		now.Phases = m.phases(t)
+		a.Phases = now.whole().Phases
+	} else if len(m.past) > 0 {
+		a.Phases = m.past[len(m.past)-1].whole().Phases
+	}
+	done = m.serves()
+	verdicts := m.Decision().WANs
+	for _, n := range m.covered(i.Scope) {
+		w := &m.wans[n]
+		if w.ordered.Role != i.Role {
+			// keepalived died meanwhile, or an instance of its own overrules the scope.
+			a.Problems = append(a.Problems, m.config.WANs[n].Name+": stays "+w.ordered.Role.String()+": "+verdicts[n].By)
+		}
+		done = done && w.settled()
+	}
+	if len(a.Problems) > 0 {
+		a.Outcome = hooks.Degraded
+	}
+	return a, done
+}

@@ -1,0 +1,327 @@
+package router
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/keeper/wan"
+)
+
+// Never is a time that does not come.
+const Never time.Duration = math.MaxInt64
+
+// CommitLimit is the longest that a replication which is at work may delay the
+// address: with 100000 connections a commit takes a second, and an address
+// without them is the end of each. For one that hangs or is down the replication
+// itself has less patience.
+const CommitLimit = 3 * time.Second
+
+// WAN is what the router has to know of a WAN.
+type WAN struct {
+	Name     string
+	Instance string // that drives it; empty: any
+}
+
+// Config is what does not change.
+type Config struct {
+	WANs       []WAN
+	Replicated bool // connections are
+}
+
+// Machine is one router. Time is boot time and must not run backwards.
+type Machine struct {
+	config    Config
+	instances []string
+
+	intents hooks.Intents
+	owners  map[hooks.Process]string // what became of each process that is watched
+
+	started bool
+	epoch   int
+	role    hooks.Role
+	since   time.Duration
+	by      string
+	release hooks.Token // of the request that gives the lease back
+	cause   hooks.Token // of the request that was ordered last
+	wans    []member
+
+	serving Serve  // what was ordered
+	served  Served // what was reported last
+
+	gate    time.Duration  // when it opens at the latest; 0: it is open
+	resumed bool           // the replication knows that this router is primary
+	faults  map[Job]string // of this role
+	last    Job            // that has ended
+
+	current *transition
+	past    []transition
+	flaps   flaps
+
+	now   time.Duration // of the step under way
+	out   []Action      // of the step under way
+	later []Action      // the same, for what may come last
+}
+
+// member is the router's view of a WAN.
+type member struct {
+	ordered wan.Order
+	state   wan.State
+	found   Found
+}
+
+// settled reports whether the WAN has reached the role that was ordered last.
+func (w *member) settled() bool { return w.state.Epoch == w.ordered.Epoch && w.state.Settled }
+
+// New makes the machine of a router. unseen are its services, before anybody has
+// looked.
+func New(c Config, unseen []hooks.Service) *Machine {
+	m := &Machine{
+		config: c, owners: map[hooks.Process]string{}, faults: map[Job]string{},
+		wans: make([]member, len(c.WANs)), served: Served{Services: unseen}, by: Nobody,
+	}
+	for _, w := range c.WANs {
+		m.instances = append(m.instances, w.Instance)
+	}
+	return m
+}
+
+// Step takes the machine through one event.
+func (m *Machine) Step(now time.Duration, event Event) []Action {
+	m.now, m.out, m.later = now, nil, nil
+	switch e := event.(type) {
+	case Started:
+		for i, f := range e.Found {
+			m.wans[i].found, m.wans[i].state.WAN = f, f.State
+		}
+		m.hear(e.Intents, e.Ended)
+	case Requested:
+		if e.Release && len(e.Intents) > 0 {
+			m.release = e.Intents[0].Token
+		}
+		m.hear(e.Intents, e.Ended)
+	case Gone:
+		if why, watched := m.owners[e.Process]; watched && why == "" {
+			m.owners[e.Process] = e.Why
+		}
+	case Reached:
+		m.wans[e.WAN].state = e.State
+	case Served:
+		m.served = e
+	case Replicated:
+		m.replicated(e)
+	case MACMoved:
+		m.announce(e)
+	}
+	m.own()
+	m.decide()
+	m.openGate()
+	m.resume()
+	m.conclude()
+	return append(m.out, m.later...)
+}
+
+// Wake is when the machine wants to be told Woke; Never: not at all.
+func (m *Machine) Wake() time.Duration {
+	if m.gate == 0 {
+		return Never
+	}
+	return m.gate
+}
+
+func (m *Machine) act(a Action) { m.out = append(m.out, a) }
+
+// hear takes intents. A process that has ended need not be watched.
+func (m *Machine) hear(is []hooks.Intent, ended []hooks.Process) {
+	for _, i := range is {
+		m.intents, _ = m.intents.With(i)
+	}
+	for _, p := range ended {
+		if m.owners[p] == "" {
+			m.owners[p] = Exited
+		}
+	}
+}
+
+// own watches each process that an intent rests on, and no other.
+func (m *Machine) own() {
+	needed := owners(m.intents)
+	for _, i := range m.intents { // in their order, so that a step is the same each time
+		for _, p := range []hooks.Process{i.Owner, i.Channel} {
+			grace, isNeeded := needed[p]
+			if _, watched := m.owners[p]; isNeeded && !watched {
+				m.owners[p] = ""
+				m.act(Watch{p, grace})
+			}
+		}
+	}
+	for p := range m.owners {
+		if _, isNeeded := needed[p]; !isNeeded {
+			delete(m.owners, p)
+			m.act(Unwatch{p})
+		}
+	}
+}
+
+// decide compares what should be with what was ordered.
+func (m *Machine) decide() {
+	d := m.Decision()
+	var news Verdict // what is new
+	changed := map[int]Verdict{}
+	for i, v := range d.WANs {
+		if !m.started || v.Role != m.wans[i].ordered.Role {
+			changed[i] = v
+			news = v
+		}
+	}
+	if !m.started || len(changed) > 0 {
+		if news.By == "" {
+			news = d.Verdict
+		}
+		m.begin(d.Role, news, changed)
+	}
+}
+
+// Decision is what the known intents mean.
+func (m *Machine) Decision() Decision {
+	return Decide(m.intents, m.instances, func(p hooks.Process) string { return m.owners[p] })
+}
+
+// begin orders what has changed. WANs that follow others to the role that the
+// router is on its way to take part in that transition.
+func (m *Machine) begin(role hooks.Role, news Verdict, changed map[int]Verdict) {
+	if !m.joins(role, changed) {
+		m.abandon()
+		m.epoch++
+		m.current = &transition{epoch: m.epoch, at: m.now, Transition: hooks.Transition{Role: role, By: news.By}}
+	}
+	m.cause = news.Token
+	m.act(Begin{role})
+	if !m.started || role != m.role {
+		m.turn(role, news.By)
+	}
+	for i := range m.wans {
+		v, isNew := changed[i]
+		if !isNew {
+			continue
+		}
+		o := wan.Order{Epoch: m.epoch, Role: v.Role, Open: v.Role == hooks.Primary && m.gate == 0}
+		o.Release = v.Role == hooks.Backup && v.Token != (hooks.Token{}) && v.Token == m.release
+		if m.config.Replicated {
+			o.Linger = Lingering
+		}
+		m.wans[i].ordered = o
+		m.act(Order{i, o})
+	}
+	m.started = true
+}
+
+// joins reports whether the changes are more of the transition under way, and
+// take nothing of it back.
+func (m *Machine) joins(role hooks.Role, changed map[int]Verdict) bool {
+	if m.current == nil || !m.started || role != m.role || role != m.current.Role {
+		return false
+	}
+	for i, v := range changed {
+		if v.Role != role || m.wans[i].ordered.Epoch == m.current.epoch {
+			return false
+		}
+	}
+	return true
+}
+
+// turn does what the role of the whole router asks for, beside its WANs.
+func (m *Machine) turn(role hooks.Role, by string) {
+	m.act(SetFallback{role})
+	clear(m.faults)
+	m.gate, m.resumed = 0, true
+	switch {
+	case role == hooks.Primary && !m.started && slices.ContainsFunc(m.wans, func(w member) bool { return w.found.Up }):
+		// It was primary before this keeper came: the connections are the kernel's own.
+	case role == hooks.Primary:
+		m.resumed = false
+		m.replicate(Commit)
+		if m.config.Replicated {
+			m.gate = m.now + CommitLimit
+		}
+	case m.started || slices.ContainsFunc(m.wans, func(w member) bool { return w.found.Held }):
+		// Only a router that was primary: a returning one must not touch the table
+		// that the peer is still sending it.
+		m.replicate(Yield)
+	}
+	if m.started {
+		m.flaps.turned(m)
+	}
+	m.role, m.since, m.by = role, m.now, by
+	m.serving = Serve{Epoch: m.epoch, Up: role == hooks.Primary}
+	m.act(m.serving)
+	m.act(Turned{role, by})
+}
+
+func (m *Machine) replicate(j Job) {
+	if m.config.Replicated {
+		m.act(Replicate{j, m.epoch})
+	}
+}
+
+// openGate lets addresses in when the commit has ended, or has taken too long.
+func (m *Machine) openGate() {
+	if m.gate == 0 || m.now < m.gate {
+		return
+	}
+	m.gate = 0
+	for i, w := range m.wans {
+		if w.ordered.Role == hooks.Primary && !w.ordered.Open {
+			m.wans[i].ordered.Open = true
+			m.act(OpenGate{i, w.ordered.Epoch})
+		}
+	}
+}
+
+// resume lets the replication follow once a promoted address is up.
+func (m *Machine) resume() {
+	if m.role != hooks.Primary || m.resumed {
+		return
+	}
+	for _, w := range m.wans {
+		if w.ordered.Role == hooks.Primary && w.settled() {
+			m.resumed = true
+			if m.config.Replicated {
+				m.act(Replicate{Resume, m.serving.Epoch})
+			}
+			return
+		}
+	}
+}
+
+// replicated takes the end of a job of the replication.
+func (m *Machine) replicated(e Replicated) {
+	p := hooks.Phase{Name: string(e.Job), Took: e.Took}
+	if e.Err != nil {
+		p.Error = e.Err.Error()
+	}
+	if t := m.of(e.Epoch); t != nil {
+		p.At = e.Ended - t.at
+		t.extra = append(t.extra, p)
+	}
+	if e.Epoch != m.serving.Epoch {
+		return // of a role that is over
+	}
+	m.faults[e.Job], m.last = p.Error, e.Job
+	if e.Job == Commit && m.gate != 0 {
+		m.gate = m.now
+	}
+}
+
+// announce has WANs that are primary announce their addresses again.
+func (m *Machine) announce(e MACMoved) {
+	for i, w := range m.wans {
+		if (hooks.Intent{Scope: e.Scope}).Covers(m.instances[i]) && w.ordered.Role == hooks.Primary {
+			m.act(Announce{i, e.Reason})
+		}
+	}
+}
+
+// serves reports whether the services are as ordered last, or cannot be.
+func (m *Machine) serves() bool { return m.served.Epoch == m.serving.Epoch && m.served.Settled }
