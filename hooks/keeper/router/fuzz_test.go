@@ -16,7 +16,6 @@ type world struct {
 	now  time.Duration
 	next func() byte
 
-	epoch   int
 	orders  []wan.Order
 	open    []bool
 	serve   Serve

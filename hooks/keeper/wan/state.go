@@ -10,12 +10,12 @@ import (
 
 // State is what a WAN reports.
 type State struct {
-	Epoch    int         // of the order; 0: there was none
-	Settled  bool        // its role is reached
-	WAN      hooks.WAN   // without what changes with time alone: see Refreshed
-	Lease    *dhcp.Lease // held or waited with
-	Held     bool        // the kernel holds it
-	Absent   bool        // there is no link
+	Epoch    int           // of the order; 0: there was none
+	Settled  bool          // its role is reached
+	WAN      hooks.WAN     // without what changes with time alone: see Refreshed
+	Lease    *dhcp.Lease   // held or waited with
+	Held     bool          // the kernel holds it
+	Absent   bool          // there is no link
 	Since    time.Duration // start of the transition, which phases count from
 	Phases   []hooks.Phase
 	Problems []string // why it is not settled, or what is wrong all the same
