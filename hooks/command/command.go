@@ -14,6 +14,7 @@ import (
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/rundir"
+	"github.com/wanfail/wanfail/hooks/view"
 )
 
 // Exit codes.
@@ -41,7 +42,12 @@ func Run(ctx context.Context, version string, args []string, stdout, stderr io.W
 	var usage *usageError
 	var badConfig *hooks.ConfigError
 	var unsafe *rundir.UnsafeError
-	fmt.Fprintln(stderr, "wanfail:", err)
+	for i, line := range strings.Split(err.Error(), "\n") { // of joined errors
+		if line = view.Clean(line); i == 0 {
+			line = "wanfail: " + line
+		}
+		fmt.Fprintln(stderr, line)
+	}
 	if errors.As(err, &usage) || errors.As(err, &badConfig) || errors.As(err, &unsafe) {
 		return exitUsage
 	}

@@ -9,13 +9,19 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/doctor"
+	"github.com/wanfail/wanfail/hooks/files"
+	"github.com/wanfail/wanfail/hooks/keepalived"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/hooks/view"
 	"github.com/wanfail/wanfail/netif"
@@ -66,11 +72,11 @@ func diagnose(c *cli.Context) error {
 		d = d.With(found)
 	}
 	if c.Bool("json") {
-		enc := json.NewEncoder(c.App.Writer)
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(d); err != nil {
+		raw, err := json.MarshalIndent(d, "", "  ")
+		if err != nil {
 			return err
 		}
+		fmt.Fprintln(c.App.Writer, escaped(raw))
 	} else {
 		screen(c).Findings(c.App.Writer, lines(d.Findings))
 	}
@@ -78,6 +84,23 @@ func diagnose(c *cli.Context) error {
 		return exitError(code)
 	}
 	return nil
+}
+
+// escaped is JSON without characters that would steer a terminal: encoding/json
+// leaves those above 0x7e as they are.
+func escaped(raw []byte) string {
+	var b strings.Builder
+	for _, r := range string(raw) {
+		switch {
+		case r == '\n' || unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			for _, unit := range utf16.Encode([]rune{r}) {
+				fmt.Fprintf(&b, `\u%04x`, unit)
+			}
+		}
+	}
+	return b.String()
 }
 
 func lines(findings []doctor.Finding) (all []view.Finding) {
@@ -91,7 +114,7 @@ func lines(findings []doctor.Finding) (all []view.Finding) {
 func facts(c *cli.Context) *doctor.Facts {
 	f := &doctor.Facts{
 		Version: c.App.Version, UID: os.Geteuid(), ConfigPath: c.String("config"), Parents: map[string]netif.Observed{}, ParentErr: map[string]error{},
-		Addresses: doctor.HostAddresses(),
+		Addresses: keepalived.HostAddresses(),
 	}
 	f.Config, f.ConfigErr = config.Load(c.String("config"))
 	for _, p := range parents(c.Context, f.Config) {
@@ -99,19 +122,30 @@ func facts(c *cli.Context) *doctor.Facts {
 	}
 	r, err := ask(c)
 	f.Role, f.Keeper = r.Role, err
-	here := doctor.System{Root: "/", Now: time.Now, Run: run}
+	here := doctor.System{Tree: files.Tree{Root: "/"}, Now: time.Now, Run: run}
 	here.Gather(c.Context, f)
 	return f
 }
 
-// run runs a program that only tells something.
+// programs are where run finds programs: the caller's PATH may name directories of
+// anybody, and doctor runs as root.
+var programs = []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+
+// run runs a program that only reports something, with an environment of its own.
 func run(ctx context.Context, name string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.WaitDelay = time.Second
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
-	return cmd.Output()
+	for _, dir := range programs {
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+			continue
+		}
+		cmd := exec.CommandContext(ctx, path, args...)
+		cmd.WaitDelay = time.Second
+		cmd.Dir, cmd.Env = "/", []string{"LC_ALL=C", "PATH=" + strings.Join(programs, ":")}
+		return cmd.Output()
+	}
+	return nil, fmt.Errorf("%s: %w in %s", name, exec.ErrNotFound, strings.Join(programs, ", "))
 }
 
 func readPeer(path string) (doctor.Identity, error) {
@@ -177,12 +211,14 @@ func vipsAnswer(ctx context.Context, f *doctor.Facts) error {
 		return err
 	}
 	defer n.Close()
-	for _, t := range f.VIPs() {
-		limit, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
-		_, err := n.ProbeGateway(limit, t.Device, t.Source, t.Address)
-		cancel()
-		if err == nil {
-			return fmt.Errorf("%s answers on %s: the peer is master", t.Address, t.Device)
+	for _, i := range f.Keepalived.Instances {
+		for _, t := range i.Askable(f.Addresses) {
+			limit, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+			_, err := n.ProbeGateway(limit, t.Device, t.Source, t.Address)
+			cancel()
+			if err == nil {
+				return fmt.Errorf("%s answers on %s: the peer is master", t.Address, t.Device)
+			}
 		}
 	}
 	return nil

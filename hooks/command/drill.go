@@ -17,9 +17,11 @@ import (
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
-	"github.com/wanfail/wanfail/hooks/doctor"
 	"github.com/wanfail/wanfail/hooks/drill"
+	"github.com/wanfail/wanfail/hooks/files"
 	"github.com/wanfail/wanfail/hooks/journal"
+	"github.com/wanfail/wanfail/hooks/keepalived"
+	"github.com/wanfail/wanfail/hooks/view"
 )
 
 func drillCommand() *cli.Command {
@@ -60,7 +62,7 @@ func rehearsal(c *cli.Context) error {
 	plan := drill.Plan{
 		WANs: scope.WANs, Limit: c.Duration("limit"), Hold: c.Duration("hold"), Stay: scope.Stay,
 		Say: func(after time.Duration, text string) {
-			fmt.Fprintf(c.App.Writer, "%9.3fs  %s\n", after.Seconds(), text)
+			fmt.Fprintf(c.App.Writer, "%9.3fs  %s\n", after.Seconds(), view.Clean(text))
 		},
 	}
 	if plan.Limit <= 0 {
@@ -70,17 +72,17 @@ func rehearsal(c *cli.Context) error {
 		describe(c.App.Writer, scope, plan)
 		return nil
 	}
-	p := &pair{log: logger(c), reports: make(chan hooks.Report, 16), sights: make(chan drill.Sight, 16)}
-	if err := p.lock(scope.Files); err != nil {
+	tracked, err := drill.Lock(files.Tree{Root: "/"}, scope.Files)
+	if err != nil {
 		return err
 	}
-	defer p.unlock()
+	defer tracked.Close()
 	if r, err := ask(c); err != nil {
 		return err
 	} else if r.Role != hooks.Primary {
 		return drill.ErrNotPrimary
 	}
-	vips, err := virtual(scope.Instances, doctor.HostAddresses())
+	vips, err := drill.Watchable(scope.Instances, keepalived.HostAddresses())
 	if err != nil {
 		return err
 	}
@@ -96,23 +98,17 @@ func rehearsal(c *cli.Context) error {
 			return err
 		}
 	}
+	p := drill.NewPair(logger(c), tracked)
+	defer p.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for _, v := range vips {
 		plan.Watched = append(plan.Watched, v.Address)
-		if err := p.watch(ctx, v); err != nil {
+		if err := p.Watch(ctx, v); err != nil {
 			return err
 		}
 	}
-	go func() {
-		defer close(p.reports)
-		_ = followOne(ctx, c, func(r hooks.Report) {
-			select {
-			case p.reports <- r:
-			case <-ctx.Done():
-			}
-		})
-	}()
+	p.Follow(ctx, func(send func(hooks.Report)) { _ = followOne(ctx, c, send) })
 	return drill.Run(ctx, p, plan)
 }
 
@@ -122,25 +118,30 @@ func chosen(c *cli.Context) (*drill.Scope, error) {
 	if err != nil {
 		return nil, err
 	}
-	sys := &doctor.System{Root: "/", Now: time.Now, Run: run}
-	var k *doctor.Keepalived
+	here := files.Tree{Root: "/"}
+	var k *keepalived.Config
 	if file := c.Path("keepalived"); file != "" {
 		if file, err = filepath.Abs(file); err != nil {
 			return nil, err
 		}
-		k, err = sys.KeepalivedFile(file)
+		k, err = keepalived.Load(here, file)
 	} else {
-		k, err = sys.Keepalived()
+		k, err = keepalived.Find(here)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read keepalived's configuration: %w", err)
+	}
+	for _, file := range k.Files { // it says what root writes
+		if err := here.Owned(file); err != nil {
+			return nil, fmt.Errorf("keepalived's configuration must be root's alone: %w", err)
+		}
 	}
 	return drill.Choose(k, cfg.WANs, c.String("instance"))
 }
 
 func describe(w io.Writer, s *drill.Scope, plan drill.Plan) {
-	fmt.Fprintf(w, "%s, for %s: this router will\n", s, strings.Join(s.WANs, ", "))
-	fmt.Fprintf(w, "  1. lower its priority to 1 through %s;\n", strings.Join(s.Files, ", "))
+	fmt.Fprintf(w, "%s, for %s: this router will\n", view.Clean(s.String()), strings.Join(s.WANs, ", "))
+	fmt.Fprintf(w, "  1. lower its priority to 1 through %s;\n", view.Clean(strings.Join(s.Files, ", ")))
 	delay := ""
 	if s.Delay > 0 {
 		delay = fmt.Sprintf(" (preempt_delay %gs)", s.Delay)

@@ -234,21 +234,21 @@ func TestDrillDisturbed(t *testing.T) {
 	// A file that cannot be written, from the middle on and from the beginning.
 	e = p.drill(nil, "--hold", "1s")
 	e.out.await(t, "  deleted after")
-	cover := func() (uncover func()) {
+	readOnly := func(flag uintptr) {
 		t.Helper()
-		if err := errors.Join(unix.Mount(disk, disk, "", unix.MS_BIND, ""), unix.Mount("", disk, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")); err != nil {
+		if err := unix.Mount("", disk, "", unix.MS_REMOUNT|flag, "size=8k"); err != nil {
 			t.Fatal(err)
 		}
-		return func() { _ = unix.Unmount(disk, unix.MNT_DETACH) }
 	}
-	uncover := cover()
-	e.ends(1, "put the priority back: open "+file+": read-only file system; by hand, as soon as it can be written: echo 0 >"+file)
-	uncover()
+	readOnly(unix.MS_RDONLY)
+	e.ends(1, "put the priority back: write "+file+": read-only file system; by hand, as soon as it can be written: echo 0 >"+file)
+	readOnly(0)
 	if err := os.WriteFile(file, []byte("0\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	p.await("state     bound", "status")
-	defer cover()()
+	readOnly(unix.MS_RDONLY)
+	defer readOnly(0)
 	p.drill(nil).ends(1, "open "+file+": read-only file system")
 	p.await("state     bound", "status")
 }

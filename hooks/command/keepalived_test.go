@@ -150,11 +150,12 @@ func (p *pairing) start(ns *nstest.NS, name string, args ...string) *started {
 func (p *pairing) keepalived(ns *nstest.NS, file string) *started {
 	p.t.Helper()
 	// The dynamic linker is what runs; under this name its hooks know their parent.
+	// It is mounted there, not copied: a process that another test forks would have
+	// the copy open for writing for a moment, and it could not be started.
 	loader := filepath.Join(p.dir, "keepalived")
-	if raw, err := os.ReadFile(p.image + "/lib64/ld-linux-x86-64.so.2"); err != nil {
-		p.t.Fatal(err)
-	} else if err := os.WriteFile(loader, raw, 0o755); err != nil && !errors.Is(err, syscall.ETXTBSY) { // it runs already
-		p.t.Fatal(err)
+	if _, err := os.Lstat(loader); err != nil {
+		p.write(loader, "", 0o755)
+		mount(p.t, p.image+"/lib64/ld-linux-x86-64.so.2", loader, unix.MS_BIND, "")
 	}
 	libs := p.image + "/lib/x86_64-linux-gnu:" + p.image + "/usr/lib/x86_64-linux-gnu"
 	return p.start(ns, loader, "--library-path", libs, p.image+"/usr/sbin/keepalived",

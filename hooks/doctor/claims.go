@@ -13,7 +13,7 @@ func (s *System) claims(ctx context.Context, f *Facts) {
 	wans, ports := f.names()
 	all := slices.Concat(wans, ports)
 	f.Claims, f.Networkd = map[string]string{}, map[string]string{}
-	if s.exists("/run/NetworkManager") {
+	if s.Exists("/run/NetworkManager") {
 		if out, err := s.Run(ctx, "nmcli", "-t", "-f", "DEVICE,STATE", "device"); err == nil {
 			for _, line := range strings.Split(string(out), "\n") {
 				device, state, _ := strings.Cut(strings.TrimSpace(line), ":")
@@ -24,7 +24,7 @@ func (s *System) claims(ctx context.Context, f *Facts) {
 			}
 		}
 	}
-	if s.exists("/run/systemd/netif") {
+	if s.Exists("/run/systemd/netif") {
 		for _, w := range f.Config.WANs {
 			if n := s.networkFile(device{w.Name, "macvlan", w.MAC.String()}); n != nil && !n.unmanaged {
 				f.Networkd[w.Name] = n.file
@@ -35,20 +35,20 @@ func (s *System) claims(ctx context.Context, f *Facts) {
 			}
 		}
 	}
-	if s.exists("/sbin/ifup") || s.exists("/usr/sbin/ifup") {
+	if s.Exists("/sbin/ifup") || s.Exists("/usr/sbin/ifup") {
 		s.ifupdown(f, all)
 	}
 }
 
 func (s *System) ifupdown(f *Facts, names []string) {
-	for _, file := range append([]string{"/etc/network/interfaces"}, s.glob("/etc/network/interfaces.d/*")...) {
-		for _, line := range s.lines(file) {
+	for _, file := range append([]string{"/etc/network/interfaces"}, s.Glob("/etc/network/interfaces.d/*")...) {
+		for _, line := range s.Lines(file) {
 			words := strings.Fields(line)
 			if len(words) >= 4 && words[0] == "iface" && strings.HasPrefix(words[2], "inet") && words[3] != "manual" && slices.Contains(names, words[1]) {
 				f.Ifupdown = append(f.Ifupdown, Trap{
 					Found: fmt.Sprintf("%s (%s %s) in %s", words[1], words[2], words[3], file),
-					Fix: fmt.Sprintf(`ifdown %s; sed -i -E 's/^(\s*iface\s+%s\s+%s\s+)%s/\1manual/' %s; ip link set %[1]s up`,
-						words[1], words[1], words[2], words[3], file),
+					Fix: fmt.Sprintf(`ifdown %s; sed -i -E %s %s; ip link set %[1]s up`, words[1],
+						quote(fmt.Sprintf(`s/^(\s*iface\s+%s\s+%s\s+)%s/\1manual/`, pattern(words[1]), pattern(words[2]), pattern(words[3]))), quote(file)),
 				})
 			}
 		}
@@ -71,7 +71,7 @@ func (s *System) networkFile(d device) *network {
 	find := func(pattern string) (order []string, files map[string]string) {
 		files = map[string]string{}
 		for _, dir := range dirs {
-			for _, file := range s.glob(dir + "/systemd/network/" + pattern) {
+			for _, file := range s.Glob(dir + "/systemd/network/" + pattern) {
 				if base := path.Base(file); files[base] == "" {
 					order = append(order, base)
 				}
@@ -83,14 +83,14 @@ func (s *System) networkFile(d device) *network {
 	}
 	order, files := find("*.network")
 	for _, base := range order {
-		text := s.text(files[base])
+		text := s.Text(files[base])
 		if text == "" { // masked
 			continue
 		}
 		lines := strings.Split(text, "\n")
 		dropIns, in := find(base + ".d/*.conf")
 		for _, more := range dropIns {
-			lines = append(lines, s.lines(in[more])...)
+			lines = append(lines, s.Lines(in[more])...)
 		}
 		if n := s.network(d, lines); n != nil {
 			n.file = files[base]
@@ -147,8 +147,8 @@ func (s *System) matches(d device, key string, patterns []string) bool {
 	case "MACAddress":
 		return slices.ContainsFunc(patterns, func(p string) bool { return strings.EqualFold(p, d.mac) })
 	case "Property": // what 60-wanfail.rules sets, where udev runs
-		return d.kind == "macvlan" && slices.Contains(patterns, "WANFAIL=1") && s.exists("/run/udev/control") &&
-			(s.exists("/usr/lib/udev/rules.d/60-wanfail.rules") || s.exists("/etc/udev/rules.d/60-wanfail.rules"))
+		return d.kind == "macvlan" && slices.Contains(patterns, "WANFAIL=1") && s.Exists("/run/udev/control") &&
+			(s.Exists("/usr/lib/udev/rules.d/60-wanfail.rules") || s.Exists("/etc/udev/rules.d/60-wanfail.rules"))
 	case "Path", "Driver", "PermanentMACAddress":
 		return d.kind == ""
 	case "WLANInterfaceType", "SSID", "BSSID":

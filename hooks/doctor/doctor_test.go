@@ -15,6 +15,7 @@ import (
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/files"
 	"github.com/wanfail/wanfail/netif"
 )
 
@@ -31,7 +32,7 @@ type host struct {
 func debian(t *testing.T) *host {
 	t.Helper()
 	h := &host{t: t, outputs: map[string]string{"nft": "table inet nat {\n\t\toifname \"wan\" masquerade\n}", "conntrackd": ""}}
-	h.sys = System{Root: t.TempDir(), Now: func() time.Time { return time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC) }, Run: h.run}
+	h.sys = System{Tree: files.Tree{Root: t.TempDir()}, Now: func() time.Time { return time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC) }, Run: h.run}
 	h.facts = Facts{
 		Version: "1.0", Parents: map[string]netif.Observed{"wan": {ParentExists: true, ParentMAC: "52:54:00:00:00:01"}},
 		Addresses: map[string][]netip.Prefix{"eth1": {netip.MustParsePrefix("192.168.10.2/24"), netip.MustParsePrefix("fe80::1/64")}},
@@ -68,7 +69,6 @@ func openWrt(t *testing.T) *host {
 	call := func(e string) string {
 		return "notify_" + e + ` "/bin/busybox env -i ACTION=NOTIFY_` + strings.ToUpper(e) + ` TYPE=INSTANCE NAME=VI_1 /sbin/hotplug-call keepalived"` + "\n"
 	}
-	h.write("/etc/rc.d/S94miniupnpd", "")
 	h.write("/tmp/keepalived.conf", "global_defs {\nenable_script_security\n}\nvrrp_instance VI_1 {\ninterface br-lan\nvirtual_router_id 51\npriority 200\n"+
 		call("master")+call("backup")+call("fault")+call("stop")+"}\n")
 	h.write("/etc/config/firewall", "config zone\n\toption name 'wan'\n\tlist network 'wan'\n\tlist network 'wan6'\n")
@@ -123,7 +123,7 @@ func (h *host) remove(name string) {
 // edit replaces text in a file, which must be there.
 func (h *host) edit(name, from, to string) {
 	h.t.Helper()
-	text := h.sys.text(name)
+	text := h.sys.Text(name)
 	if !strings.Contains(text, from) {
 		h.t.Fatalf("%s has no %q", name, from)
 	}
@@ -220,7 +220,7 @@ func TestFindings(t *testing.T) {
 			h.write("/run/wanfail.drill", "-253\n")
 		}, []string{"drill-left"}, Warning},
 		"included": {debian, func(h *host) {
-			h.write("/etc/keepalived/conf.d/a.conf", strings.ReplaceAll(h.sys.text(vrrp), "notify_stop", "#"))
+			h.write("/etc/keepalived/conf.d/a.conf", strings.ReplaceAll(h.sys.Text(vrrp), "notify_stop", "#"))
 			h.write(vrrp, "include conf.d/*.conf\n")
 		}, []string{"notify-stop"}, Error},
 		"enabled":          {debian, func(h *host) { h.write("/etc/systemd/system/multi-user.target.wants/dnsmasq.service", "") }, []string{"enabled-dnsmasq"}, Warning},
@@ -334,6 +334,60 @@ func TestInstall(t *testing.T) {
 	} {
 		if got := f.install("x"); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// What a file says, a path or a name, is one word of the command that is printed
+// to be pasted.
+func TestFixesAreQuoted(t *testing.T) {
+	const evil = "/srv/a b;touch${IFS}pasted;'x'"
+	for name, c := range map[string]struct {
+		on      func(*testing.T) *host
+		provoke func(h *host)
+		want    string
+	}{
+		"track_file": {debian, func(h *host) {
+			h.edit(vrrp, "vrrp_instance", "track_file drill {\nfile \""+evil+"\"\n}\nvrrp_instance")
+			h.write(evil, "-253\n")
+		}, "echo 0 >" + files.Quote(evil)},
+		"a hook's path": {debian, func(h *host) { h.edit(vrrp, "/usr/sbin/wanfail", "/usr/sbin/x'|e;wanfail") }, `sed -i -E 's/\/usr\/sbin\/x'\''\|e;wanfail/\/usr\/sbin\/wanfail/' ` + vrrp},
+		"the file of the hooks": {debian, func(h *host) {
+			h.write("/etc/keepalived/$(x).conf", strings.ReplaceAll(h.sys.Text(vrrp), "notify_stop", "#"))
+			h.write(vrrp, "include *x).conf\n")
+		}, "'/etc/keepalived/$(x).conf'"},
+		"an instance's name": {debian, func(h *host) {
+			h.edit(vrrp, "VI_1", "VI';x;'")
+			h.edit(vrrp, "notify_stop", "#")
+		}, `'/^\s*vrrp_instance VI'\'';x;'\'' \{/a notify_stop`},
+		"a section's name": {openWrt, func(h *host) {
+			h.edit("/etc/config/dhcp", "'lan'", "'lan;x'")
+			h.edit("/etc/config/dhcp", "option force '1'", "")
+		}, "uci set 'dhcp.lan;x.force=1'"},
+		"a hotplug script": {openWrt, func(h *host) {
+			h.write("/etc/hotplug.d/keepalived/5;x", "#!/bin/sh\n/etc/init.d/dnsmasq restart\n")
+		}, "rm '/etc/hotplug.d/keepalived/5;x'"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := c.on(t)
+			c.provoke(h)
+			d := h.examine()
+			if len(d.Findings) == 0 || !strings.Contains(d.Findings[0].Fix, c.want) {
+				t.Errorf("want %s\nin %+v", c.want, d.Findings)
+			}
+		})
+	}
+}
+
+// What a track_file holds is shown only if it is a number: it may be a link to
+// what only root can read.
+func TestSecretTrackFile(t *testing.T) {
+	h := debian(t)
+	h.write(vrrp, example(t, "keepalived/keepalived-drill.conf"))
+	h.write("/run/wanfail.drill", "root:secret")
+	for _, f := range h.examine().Findings {
+		if strings.Contains(f.Found, "secret") {
+			t.Errorf("%+v", f)
 		}
 	}
 }

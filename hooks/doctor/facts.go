@@ -3,13 +3,13 @@ package doctor
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/keepalived"
 	"github.com/wanfail/wanfail/netif"
 )
 
@@ -28,7 +28,7 @@ type Facts struct {
 	Opkg          bool // OpenWrt before 25.12
 	Systemd       bool
 	ConfigPath    string
-	Keepalived    *Keepalived // nil: none, or unreadable
+	Keepalived    *keepalived.Config // nil: none, or unreadable
 	KeepalivedErr error
 
 	Enabled   []string          // services of ours that the boot starts
@@ -37,7 +37,7 @@ type Facts struct {
 	Netifd    []Trap            // what netifd's configuration says of WANs and parents
 	Ifupdown  []Trap            // interfaces of ours in /etc/network/interfaces
 	Sysctl    map[string]string // below /proc/sys, those that matter
-	Addresses map[string][]netip.Prefix
+	Addresses keepalived.Addresses
 
 	Conntrackd Conntrackd
 	Firewall   Firewall
@@ -74,17 +74,17 @@ type Firewall struct {
 // keeper: those facts the caller has set.
 func (s *System) Gather(ctx context.Context, f *Facts) {
 	f.Now = s.Now()
-	f.OpenWrt = s.exists("/etc/openwrt_release")
-	f.Opkg = s.exists("/bin/opkg")
-	f.Systemd = s.exists("/run/systemd/system")
-	f.Keepalived, f.KeepalivedErr = s.Keepalived()
+	f.OpenWrt = s.Exists("/etc/openwrt_release")
+	f.Opkg = s.Exists("/bin/opkg")
+	f.Systemd = s.Exists("/run/systemd/system")
+	f.Keepalived, f.KeepalivedErr = keepalived.Find(s.Tree)
 	s.boot(f)
 	s.claims(ctx, f)
 	s.sysctl(f)
 	s.conntrackd(ctx, f)
 	s.firewall(ctx, f)
 	s.openWrt(f)
-	if s.text("/proc/sys/kernel/random/boot_id") == "" {
+	if s.Text("/proc/sys/kernel/random/boot_id") == "" {
 		f.Boot = errors.New("/proc/sys/kernel/random/boot_id cannot be read")
 	}
 }
@@ -110,7 +110,7 @@ func (s *System) boot(f *Facts) {
 		case f.Systemd:
 			begin = "/etc/systemd/system/*.{wants,requires}/" + name + ".service"
 		}
-		if len(s.glob(begin)) > 0 {
+		if len(s.Glob(begin)) > 0 {
 			f.Enabled = append(f.Enabled, name)
 		}
 	}
@@ -127,23 +127,8 @@ func (s *System) sysctl(f *Facts) {
 		keys = append(keys, "net/ipv4/conf/"+w+"/rp_filter")
 	}
 	for _, key := range keys {
-		if v := s.text("/proc/sys/" + key); v != "" {
+		if v := s.Text("/proc/sys/" + key); v != "" {
 			f.Sysctl[key] = v
 		}
 	}
-}
-
-// HostAddresses are those of this computer's interfaces.
-func HostAddresses() map[string][]netip.Prefix {
-	all := map[string][]netip.Prefix{}
-	interfaces, _ := net.Interfaces()
-	for _, i := range interfaces {
-		addrs, _ := i.Addrs()
-		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				all[i.Name] = append(all[i.Name], p)
-			}
-		}
-	}
-	return all
 }

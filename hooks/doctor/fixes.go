@@ -4,9 +4,20 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/wanfail/wanfail/hooks/files"
+	"github.com/wanfail/wanfail/hooks/keepalived"
 )
 
-// The commands of this platform, for what a finding tells people to do.
+// The commands of this platform, for what a finding tells people to do. They are
+// printed to be pasted: what comes from a file, a path or a name, is quoted.
+
+func quote(text string) string { return files.Quote(text) }
+
+// quoteMeta makes text a pattern of sed -E between slashes.
+var quoteMeta = strings.NewReplacer(`\`, `\\`, `.`, `\.`, `*`, `\*`, `+`, `\+`, `?`, `\?`, `(`, `\(`, `)`, `\)`, `[`, `\[`, `{`, `\{`, `|`, `\|`, `^`, `\^`, `$`, `\$`, `/`, `\/`)
+
+func pattern(text string) string { return quoteMeta.Replace(text) }
 
 // program is where the packages install it.
 const program = "/usr/sbin/wanfail"
@@ -77,7 +88,7 @@ func sysctl(name, value string) string {
 
 // setMAC gives a WAN another MAC address.
 func (f *Facts) setMAC(wan, old, to string) string {
-	set := fmt.Sprintf("sed -i 's/%s/%s/I' %s", old, to, f.ConfigPath)
+	set := fmt.Sprintf("sed -i 's/%s/%s/I' %s", old, to, quote(f.ConfigPath))
 	if f.OpenWrt {
 		set = fmt.Sprintf("uci set wanfail.%s.macaddr=%s; uci commit wanfail", wan, to)
 	}
@@ -92,26 +103,26 @@ func notifyLine(event string) string {
 }
 
 // addLines adds lines to an instance of keepalived.conf.
-func (f *Facts) addLines(i *Instance, lines ...string) string {
-	if f.OpenWrt && i.file == "/tmp/keepalived.conf" && strings.HasPrefix(lines[0], "notify") {
+func (f *Facts) addLines(i *keepalived.Instance, lines ...string) string {
+	if f.OpenWrt && i.File == keepalived.UCIFile && strings.HasPrefix(lines[0], "notify") {
 		return "by hand: install wanfail again, /etc/hotplug.d/keepalived/50-wanfail is missing"
 	}
-	if i.file == "" || i.file == "/tmp/keepalived.conf" {
+	if i.File == "" || i.File == keepalived.UCIFile {
 		return "by hand: add to " + i.Title() + ": " + strings.Join(lines, "; ")
 	}
 	var b strings.Builder
 	b.WriteString("sed -i -E")
 	for _, l := range lines {
-		fmt.Fprintf(&b, " -e '/%s/a %s'", i.opening, l)
+		b.WriteString(" -e " + quote(`/^\s*`+pattern(i.Opening)+`/a `+l))
 	}
-	return b.String() + " " + i.file + "; " + f.reloadKeepalived()
+	return b.String() + " " + quote(i.File) + "; " + f.reloadKeepalived()
 }
 
 // removeHooks removes those with a keyword from the files that they are in.
-func (f *Facts) removeHooks(have map[string]*Hook, keyword string) string {
+func (f *Facts) removeHooks(have map[string]*keepalived.Hook, keyword string) string {
 	var files []string
 	for _, h := range have {
-		if file, _, _ := strings.Cut(h.Where, ":"); !slices.Contains(files, file) {
+		if file := quote(h.File()); !slices.Contains(files, file) {
 			files = append(files, file)
 		}
 	}

@@ -17,21 +17,21 @@ func (s *System) openWrt(f *Facts) {
 		case i.kind != "interface":
 			continue
 		case slices.Contains(wans, i.name) && proto != "wanfail":
-			trap.Fix = fmt.Sprintf("uci set network.%s.proto=wanfail; uci -q delete network.%[1]s.device; uci commit network; service network reload", i.name)
+			trap.Fix = fmt.Sprintf("uci set %s; uci -q delete %s; uci commit network; service network reload", quote("network."+i.name+".proto=wanfail"), quote("network."+i.name+".device"))
 		case slices.Contains(ports, device) && proto != "none" && proto != "wanfail":
 			trap.Found += " on " + device
-			trap.Fix = fmt.Sprintf("uci set network.%s.proto=none; uci commit network; service network reload", i.name)
+			trap.Fix = fmt.Sprintf("uci set %s; uci commit network; service network reload", quote("network."+i.name+".proto=none"))
 		default:
 			continue
 		}
 		f.Netifd = append(f.Netifd, trap)
 	}
-	for _, file := range s.glob("/etc/hotplug.d/keepalived/*") {
+	for _, file := range s.Glob("/etc/hotplug.d/keepalived/*") {
 		for _, service := range f.Config.Services {
 			if path.Base(file) == "50-wanfail" {
 				continue
 			}
-			if fix := drives(uncommented(s.text(file)), file, service); fix != "" {
+			if fix := drives(uncommented(s.Text(file)), file, service); fix != "" {
 				f.SyncHooks = append(f.SyncHooks, Trap{Found: file + " (" + service + ")", Fix: fix})
 			}
 		}
@@ -57,10 +57,10 @@ func drives(script, file, service string) string {
 			of, verb := words[i], words[i+1]
 			switch {
 			case i == 0 && of == "set_service_name" && verb == service:
-				return `sed -i '/^[[:space:]]*set_service_name[[:space:]]/d' ` + file
+				return `sed -i '/^[[:space:]]*set_service_name[[:space:]]/d' ` + quote(file)
 			case !slices.Contains([]string{"start", "stop", "restart", "reload"}, verb):
 			case of == "/etc/init.d/"+service, of == service && i > 0 && words[i-1] == "service":
-				return "rm " + file
+				return "rm " + quote(file)
 			}
 		}
 	}

@@ -8,14 +8,15 @@ import (
 	"strings"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/keepalived"
 )
 
 // Identity is what the two routers compare.
 type Identity struct {
-	Version   string      `json:"version"`
-	Role      hooks.Role  `json:"role"`
-	WANs      []WAN       `json:"wans"`
-	Instances []*Instance `json:"vrrp"`
+	Version   string                 `json:"version"`
+	Role      hooks.Role             `json:"role"`
+	WANs      []WAN                  `json:"wans"`
+	Instances []*keepalived.Instance `json:"vrrp"`
 }
 
 // WAN is who a router is to the ISP.
@@ -30,7 +31,7 @@ type WAN struct {
 }
 
 func (f *Facts) identity() Identity {
-	id := Identity{Version: f.Version, Role: f.Role, WANs: []WAN{}, Instances: []*Instance{}}
+	id := Identity{Version: f.Version, Role: f.Role, WANs: []WAN{}, Instances: []*keepalived.Instance{}}
 	for _, w := range f.Config.WANs {
 		id.WANs = append(id.WANs, WAN{
 			Name: w.Name, Instance: w.Instance, MAC: net.HardwareAddr(w.MAC).String(), ClientID: hex.EncodeToString(w.ClientID),
@@ -82,18 +83,18 @@ func Compare(mine, peer Identity) (all []Finding) {
 	return append(all, compareVRRP(mine.Instances, peer.Instances)...)
 }
 
-func compareVRRP(mine, peer []*Instance) (all []Finding) {
+func compareVRRP(mine, peer []*keepalived.Instance) (all []Finding) {
 	for _, m := range mine {
 		if m.Group {
 			continue
 		}
-		at := slices.IndexFunc(peer, func(p *Instance) bool { return !p.Group && p.Name == m.Name })
+		at := slices.IndexFunc(peer, func(p *keepalived.Instance) bool { return !p.Group && p.Name == m.Name })
 		if at < 0 {
 			all = append(all, one("peer-vrrp", Error, "the peer has no "+m.Title(), "nobody takes over from whom", "by hand: the same vrrp_instance on both routers, but for router_id and priority")...)
 			continue
 		}
 		p := peer[at]
-		vips := func(i *Instance) string { return strings.Join(slices.Sorted(slices.Values(i.VIPs)), " ") }
+		vips := func(i *keepalived.Instance) string { return strings.Join(slices.Sorted(slices.Values(i.VIPs)), " ") }
 		for _, c := range [...]struct{ what, mine, peer string }{
 			{"virtual_router_id", m.RouterID, p.RouterID},
 			{"vrrp_version", fmt.Sprint(m.Version), fmt.Sprint(p.Version)},

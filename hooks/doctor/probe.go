@@ -4,35 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks/config"
 )
-
-// VIP is a virtual address and how to ask for it by ARP.
-type VIP struct {
-	Device          string
-	Source, Address netip.Addr
-}
-
-// VIPs are the virtual addresses that this router could ask for on the LAN.
-func (f *Facts) VIPs() (all []VIP) {
-	for _, i := range f.Keepalived.Instances {
-		for _, v := range i.VIPs {
-			text, _, _ := strings.Cut(v, "/")
-			a, err := netip.ParseAddr(text)
-			for _, own := range f.Addresses[i.Interface] {
-				if err == nil && a.Is4() && own.Addr().Is4() && own.Contains(a) && own.Addr() != a {
-					all = append(all, VIP{Device: i.Interface, Source: own.Addr(), Address: a})
-					break
-				}
-			}
-		}
-	}
-	return all
-}
 
 // Probe asks each WAN's ISP with one DISCOVER whether it would answer, for limit,
 // and reports who does not.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/keepalived"
 )
 
 func TestJudge(t *testing.T) {
@@ -36,8 +37,8 @@ func TestVIPs(t *testing.T) {
 	h := debian(t)
 	f := h.facts
 	h.sys.Gather(t.Context(), &f)
-	want := []VIP{{Device: "eth1", Source: netip.MustParseAddr("192.168.10.2"), Address: netip.MustParseAddr("192.168.10.1")}}
-	if got := f.VIPs(); !reflect.DeepEqual(got, want) {
+	want := []keepalived.VIP{{Device: "eth1", Source: netip.MustParseAddr("192.168.10.2"), Address: netip.MustParseAddr("192.168.10.1")}}
+	if got := f.Keepalived.Instances[0].Askable(f.Addresses); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -7,7 +7,10 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/wanfail/wanfail/hooks/keepalived"
 )
 
 // one is called often; inlined it would be a tenth of the package.
@@ -45,36 +48,6 @@ func keepalivedThere(f *Facts) []Finding {
 	return one("keepalived", Error, "keepalived.conf: "+f.KeepalivedErr.Error(), "its hooks could not be looked at", "by hand: keepalived -t says what it thinks of the file")
 }
 
-// ours are the hooks of i that reach wanfail, by event.
-func ours(i *Instance) map[string]*Hook {
-	found := map[string]*Hook{}
-	for _, h := range i.Hooks {
-		if h.Ours {
-			found[h.Event] = h
-		}
-	}
-	return found
-}
-
-// fifo is the FIFO script that reaches wanfail, if there is one.
-func (k *Keepalived) fifo() *Hook {
-	for _, h := range k.FIFO {
-		if h.Ours {
-			return h
-		}
-	}
-	return nil
-}
-
-// hooks are all scripts of k, the FIFOs' first.
-func (k *Keepalived) hooks() []*Hook {
-	all := slices.Clone(k.FIFO)
-	for _, i := range k.Instances {
-		all = append(all, i.Hooks...)
-	}
-	return all
-}
-
 // what happens without a hook.
 var without = map[string]string{
 	"notify_master": "this router never takes the WAN over",
@@ -84,23 +57,23 @@ var without = map[string]string{
 }
 
 func missingHooks(f *Facts) (all []Finding) {
-	if f.Keepalived == nil || f.Keepalived.fifo() != nil {
+	if f.Keepalived == nil || f.Keepalived.OurFIFO() != nil {
 		return nil
 	}
-	any := slices.ContainsFunc(f.Keepalived.Instances, func(i *Instance) bool { return len(ours(i)) > 0 })
+	any := slices.ContainsFunc(f.Keepalived.Instances, func(i *keepalived.Instance) bool { return len(i.Ours()) > 0 })
 	if !any && len(f.Keepalived.Instances) > 0 {
 		var lines []string
-		for _, event := range hookWords[1:] {
+		for _, event := range keepalived.Events()[1:] {
 			lines = append(lines, notifyLine(event))
 		}
 		return one("notify", Error, "nothing in "+f.Keepalived.File+" calls wanfail", "nobody tells wanfail who is master", f.addLines(f.Keepalived.Instances[0], lines...))
 	}
 	for _, i := range f.Keepalived.Instances {
-		have := ours(i)
+		have := i.Ours()
 		if _, generic := have["notify"]; generic || len(have) == 0 {
 			continue
 		}
-		for _, event := range hookWords[1:] {
+		for _, event := range keepalived.Events()[1:] {
 			_, there := have[event]
 			if there || i.Group && event == "notify_stop" && f.stops() {
 				continue
@@ -112,18 +85,10 @@ func missingHooks(f *Facts) (all []Finding) {
 	return all
 }
 
-// Title is the keyword with the name.
-func (i *Instance) Title() string {
-	if i.Group {
-		return "vrrp_sync_group " + i.Name
-	}
-	return "vrrp_instance " + i.Name
-}
-
 // stops reports whether an instance says so when it stops: groups cannot.
 func (f *Facts) stops() bool {
-	return slices.ContainsFunc(f.Keepalived.Instances, func(i *Instance) bool {
-		have := ours(i)
+	return slices.ContainsFunc(f.Keepalived.Instances, func(i *keepalived.Instance) bool {
+		have := i.Ours()
 		_, stop := have["notify_stop"]
 		_, generic := have["notify"]
 		return !i.Group && (stop || generic)
@@ -137,7 +102,7 @@ func refusedHooks(f *Facts) (all []Finding) {
 		return nil
 	}
 	seen := map[string]bool{}
-	for _, h := range f.Keepalived.hooks() {
+	for _, h := range f.Keepalived.Hooks() {
 		if !h.Ours && !strings.Contains(h.Path, "wanfail") || seen[h.Path] {
 			continue
 		}
@@ -164,16 +129,16 @@ func hookUser(f *Facts) (all []Finding) {
 		return nil
 	}
 	const why = "wanfail cannot change the network, nor reach its keeper"
-	for _, h := range k.hooks() {
+	for _, h := range k.Hooks() {
 		switch {
 		case !h.Ours || h.User == "root":
 		case h.User != "":
 			return one("hook-user", Error, fmt.Sprintf("%s is run by user '%s' (%s)", h.Event, h.User, h.Where), why,
 				"by hand: the command and its arguments in one pair of quotes, and no user after it; then "+f.reloadKeepalived())
 		case k.User != "root":
-			fix := fmt.Sprintf(`sed -i -E 's/^(\s*script_user)\s.*/\1 root/' %s; %s`, k.userFrom, f.reloadKeepalived())
-			if k.userFrom == "" {
-				fix = fmt.Sprintf(`sed -i '1i global_defs {\n    script_user root\n}' %s; %s`, k.File, f.reloadKeepalived())
+			fix := fmt.Sprintf(`sed -i -E 's/^(\s*script_user)\s.*/\1 root/' %s; %s`, quote(k.UserFrom), f.reloadKeepalived())
+			if k.UserFrom == "" {
+				fix = fmt.Sprintf(`sed -i '1i global_defs {\n    script_user root\n}' %s; %s`, quote(k.File), f.reloadKeepalived())
 			}
 			return one("hook-user", Error, "user "+k.User+" runs keepalived's scripts", why, fix)
 		}
@@ -181,10 +146,9 @@ func hookUser(f *Facts) (all []Finding) {
 	return nil
 }
 
-func refused(h *Hook, reload string) Finding {
+func refused(h *keepalived.Hook, reload string) Finding {
 	if len(h.Parts) == 0 {
-		file, _, _ := strings.Cut(h.Where, ":")
-		fix := fmt.Sprintf("sed -i 's|%s|%s|' %s; %s", h.Path, program, file, reload)
+		fix := fmt.Sprintf("sed -i -E %s %s; %s", quote("s/"+pattern(h.Path)+"/"+pattern(program)+"/"), quote(h.File()), reload)
 		if h.Path == program {
 			fix = "by hand: install wanfail"
 		}
@@ -193,13 +157,13 @@ func refused(h *Hook, reload string) Finding {
 	for _, p := range h.Parts {
 		switch {
 		case p.UID != 0:
-			return Finding{ID: "hook-owner", Severity: Warning, Found: fmt.Sprintf("%s, on the way to hook %s, belongs to uid %d", p.Path, h.Path, p.UID), Fix: "chown root " + p.Path + "; " + reload}
+			return Finding{ID: "hook-owner", Severity: Warning, Found: fmt.Sprintf("%s, on the way to hook %s, belongs to uid %d", p.Path, h.Path, p.UID), Fix: "chown root " + quote(p.Path) + "; " + reload}
 		case p.Mode&0o022 != 0:
-			return Finding{ID: "hook-writable", Severity: Warning, Found: fmt.Sprintf("%s, on the way to hook %s, may be written by others (mode %04o)", p.Path, h.Path, p.Mode), Fix: "chmod go-w " + p.Path + "; " + reload}
+			return Finding{ID: "hook-writable", Severity: Warning, Found: fmt.Sprintf("%s, on the way to hook %s, may be written by others (mode %04o)", p.Path, h.Path, p.Mode), Fix: "chmod go-w " + quote(p.Path) + "; " + reload}
 		}
 	}
 	if last := h.Parts[len(h.Parts)-1]; last.Mode&0o111 == 0 {
-		return Finding{ID: "hook-missing", Found: last.Path + " is not executable", Fix: "chmod 755 " + last.Path + "; " + reload}
+		return Finding{ID: "hook-missing", Found: last.Path + " is not executable", Fix: "chmod 755 " + quote(last.Path) + "; " + reload}
 	}
 	return Finding{}
 }
@@ -208,9 +172,9 @@ func severalHooks(f *Facts) (all []Finding) {
 	if f.Keepalived == nil {
 		return nil
 	}
-	fifo := f.Keepalived.fifo()
+	fifo := f.Keepalived.OurFIFO()
 	for _, i := range f.Keepalived.Instances {
-		have := ours(i)
+		have := i.Ours()
 		_, generic := have["notify"]
 		switch {
 		case fifo != nil && len(have) > 0:
@@ -245,9 +209,9 @@ func drillLeft(f *Facts) (all []Finding) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Keepalived.TrackFiles)) {
 		t := f.Keepalived.TrackFiles[name]
-		if strings.Contains(name, "drill") && t.Value != "" && t.Value != "0" && !t.Held {
-			all = append(all, one("drill-left", Warning, fmt.Sprintf("%s holds %s, and no drill runs: one was killed", t.Path, t.Value),
-				"keepalived adds it to the priority: this router leaves the role to the peer", "echo 0 >"+t.Path)...)
+		if n, err := strconv.Atoi(t.Value); strings.Contains(name, "drill") && err == nil && n != 0 && !t.Held {
+			all = append(all, one("drill-left", Warning, fmt.Sprintf("%s holds %d, and no drill runs: one was killed", t.Path, n),
+				"keepalived adds it to the priority: this router leaves the role to the peer", "echo 0 >"+quote(t.Path))...)
 		}
 	}
 	return all

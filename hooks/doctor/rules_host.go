@@ -204,11 +204,8 @@ func conntrackdFilter(f *Facts) []Finding {
 		need(a)
 	}
 	for _, i := range f.Keepalived.Instances {
-		for _, v := range i.VIPs {
-			text, _, _ := strings.Cut(v, "/")
-			if a, err := netip.ParseAddr(text); err == nil {
-				need(a)
-			}
+		for _, a := range i.Virtual() {
+			need(a)
 		}
 		for _, p := range f.Addresses[i.Interface] {
 			need(p.Addr())
@@ -270,7 +267,7 @@ func dnsmasqForce(f *Facts) (all []Finding) {
 	for _, name := range f.DHCPUnforced {
 		all = append(all, one("dnsmasq-force", Warning, fmt.Sprintf("dhcp section '%s' has no option force '1'", name),
 			"dnsmasq looks for another DHCP server for 3 s when it starts, finds the peer's that is just stopping, and serves no addresses",
-			fmt.Sprintf("uci set dhcp.%s.force=1; uci commit dhcp", name))...)
+			fmt.Sprintf("uci set %s; uci commit dhcp", quote("dhcp."+name+".force=1")))...)
 	}
 	return all
 }

@@ -10,14 +10,14 @@ import (
 // conntrackd reads conntrackd.conf(5).
 func (s *System) conntrackd(ctx context.Context, f *Facts) {
 	c := &f.Conntrackd
-	c.Installed = s.exists("/usr/sbin/conntrackd") || s.exists("/sbin/conntrackd")
+	c.Installed = s.Exists("/usr/sbin/conntrackd") || s.Exists("/sbin/conntrackd")
 	if !c.Installed {
 		return
 	}
 	_, err := s.Run(ctx, "conntrackd", "-s")
 	c.Running = err == nil
 	var open, line, before []string // the blocks that are open, by name
-	for _, text := range s.lines("/etc/conntrackd/conntrackd.conf") {
+	for _, text := range s.Lines("/etc/conntrackd/conntrackd.conf") {
 		text, _, _ = strings.Cut(text, "#")
 		before, line = line, nil
 		for _, word := range strings.Fields(spaceBraces.Replace(text)) {

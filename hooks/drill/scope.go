@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/wanfail/wanfail/hooks/config"
-	"github.com/wanfail/wanfail/hooks/doctor"
+	"github.com/wanfail/wanfail/hooks/keepalived"
 )
 
 // Lowered is what a track_file holds during a drill: the least number that lowers
@@ -21,19 +21,19 @@ type Scope struct {
 	WANs      []string // that follow
 	Stay      bool     // nopreempt: what has moved does not return
 	Delay     float64  // seconds: the longest preempt_delay
-	Instances []*doctor.Instance
+	Instances []*keepalived.Instance
 }
 
 // Unit is what keepalived moves as one: an instance, or a group with its members.
 type Unit struct {
-	Head    *doctor.Instance
-	Members []*doctor.Instance // of a group; else Head alone
-	files   []string           // names of the drill's track_files that move it
+	Head    *keepalived.Instance
+	Members []*keepalived.Instance // of a group; else Head alone
+	files   []string               // names of the drill's track_files that move it
 }
 
 // Choose finds what a drill has to move: all that a WAN follows, or what name is
 // of. It refuses what could not be moved without a risk, with the remedy.
-func Choose(k *doctor.Keepalived, wans []config.WAN, name string) (*Scope, error) {
+func Choose(k *keepalived.Config, wans []config.WAN, name string) (*Scope, error) {
 	units := unitsOf(k)
 	chosen := units
 	if name != "" {
@@ -90,7 +90,7 @@ func Choose(k *doctor.Keepalived, wans []config.WAN, name string) (*Scope, error
 }
 
 // unitsOf are the instances, those in a group as one, in their order.
-func unitsOf(k *doctor.Keepalived) (units []Unit) {
+func unitsOf(k *keepalived.Config) (units []Unit) {
 	grouped := map[string]bool{}
 	for _, g := range k.Instances {
 		if !g.Group {
@@ -109,23 +109,23 @@ func unitsOf(k *doctor.Keepalived) (units []Unit) {
 	}
 	for _, i := range k.Instances {
 		if !i.Group && !grouped[i.Name] {
-			units = append(units, Unit{Head: i, Members: []*doctor.Instance{i}})
+			units = append(units, Unit{Head: i, Members: []*keepalived.Instance{i}})
 		}
 	}
 	return units
 }
 
 func (u Unit) named(name string) bool {
-	return u.Head.Name == name || slices.ContainsFunc(u.Members, func(i *doctor.Instance) bool { return i.Name == name })
+	return u.Head.Name == name || slices.ContainsFunc(u.Members, func(i *keepalived.Instance) bool { return i.Name == name })
 }
 
 // drives reports whether w follows u.
-func (u Unit) drives(k *doctor.Keepalived, w config.WAN) bool {
+func (u Unit) drives(k *keepalived.Config, w config.WAN) bool {
 	if w.Instance != "" {
 		return u.named(w.Instance)
 	}
-	ours := func(h *doctor.Hook) bool { return h.Ours }
-	return slices.ContainsFunc(k.FIFO, ours) || slices.ContainsFunc(slices.Concat(u.Members, []*doctor.Instance{u.Head}), func(i *doctor.Instance) bool {
+	ours := func(h *keepalived.Hook) bool { return h.Ours }
+	return slices.ContainsFunc(k.FIFO, ours) || slices.ContainsFunc(slices.Concat(u.Members, []*keepalived.Instance{u.Head}), func(i *keepalived.Instance) bool {
 		return slices.ContainsFunc(i.Hooks, ours)
 	})
 }
@@ -133,9 +133,9 @@ func (u Unit) drives(k *doctor.Keepalived, w config.WAN) bool {
 // track finds the drill's track_files of u, and refuses those that keepalived
 // would not apply as a drill needs it (keepalived 2.2.7, vrrp_complete_instance):
 // a weight at a member of a sync group becomes 0, and with that FAULT.
-func (u *Unit) track(k *doctor.Keepalived) error {
+func (u *Unit) track(k *keepalived.Config) error {
 	group := u.Head.Group
-	var loose []*doctor.Instance // members that do not track it by themselves
+	var loose []*keepalived.Instance // members that do not track it by themselves
 	for _, i := range u.Members {
 		files, err := drillFiles(k, i)
 		if err != nil {
@@ -181,7 +181,7 @@ func (u *Unit) add(files []string) {
 }
 
 // drillFiles are the names of the drill's track_files at one instance or group.
-func drillFiles(k *doctor.Keepalived, i *doctor.Instance) (files []string, err error) {
+func drillFiles(k *keepalived.Config, i *keepalived.Instance) (files []string, err error) {
 	for at, name := range i.Files {
 		if !strings.Contains(name, "drill") {
 			continue
@@ -204,7 +204,7 @@ func drillFiles(k *doctor.Keepalived, i *doctor.Instance) (files []string, err e
 	return files, nil
 }
 
-func (s *Scope) add(k *doctor.Keepalived, u Unit) {
+func (s *Scope) add(k *keepalived.Config, u Unit) {
 	s.Units = append(s.Units, u)
 	for _, name := range u.files {
 		if path := k.TrackFiles[name].Path; !slices.Contains(s.Files, path) {
@@ -224,7 +224,7 @@ func (s *Scope) alone(units []Unit) error {
 		if slices.ContainsFunc(s.Units, func(u Unit) bool { return u.Head == other.Head }) {
 			continue
 		}
-		for _, i := range slices.Concat(other.Members, []*doctor.Instance{other.Head}) {
+		for _, i := range slices.Concat(other.Members, []*keepalived.Instance{other.Head}) {
 			for _, mine := range s.Units {
 				for _, name := range mine.files {
 					if slices.Contains(i.Files, name) {

@@ -11,7 +11,7 @@ import (
 func Answer(w io.Writer, a hooks.Answer) {
 	switch {
 	case a.Outcome == hooks.Superseded:
-		fmt.Fprintf(w, "superseded: %s came later (%s)\n", clean(a.By), a.Role)
+		fmt.Fprintf(w, "superseded: %s came later (%s)\n", Clean(a.By), a.Role)
 		return
 	case a.Already && a.Outcome == hooks.Reached:
 		fmt.Fprintf(w, "already %s\n", a.Role)
@@ -28,9 +28,9 @@ func Answer(w io.Writer, a hooks.Answer) {
 		if p.Error != "" {
 			note = "failed: " + p.Error
 		}
-		fmt.Fprintf(w, "  %-24s %10s   %s\n", clean(p.Name), Short(p.Took), clean(note))
+		fmt.Fprintf(w, "  %-24s %10s   %s\n", Clean(p.Name), Short(p.Took), Clean(note))
 	}
 	for _, p := range a.Problems {
-		fmt.Fprintf(w, "  problem: %s\n", clean(p))
+		fmt.Fprintf(w, "  problem: %s\n", Clean(p))
 	}
 }

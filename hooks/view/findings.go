@@ -25,7 +25,7 @@ func (s Screen) Findings(w io.Writer, all []Finding) {
 		if strings.HasPrefix(f.Fix, "by hand: ") {
 			p.line("  fix", bold, f.Fix, "")
 		} else { // not broken into lines: it is for the shell
-			fmt.Fprintf(w, "%s%s\n", p.paint(dim, fmt.Sprintf("%-*s", margin, "  fix")), p.paint(bold, clean(f.Fix)))
+			fmt.Fprintf(w, "%s%s\n", p.paint(dim, fmt.Sprintf("%-*s", margin, "  fix")), p.paint(bold, Clean(f.Fix)))
 		}
 		p.gap()
 	}

@@ -48,7 +48,7 @@ func (s Screen) page(w io.Writer) *page {
 // line writes head, in a style, and rest behind a label, wrapped into the space
 // beside it.
 func (p *page) line(label string, st style, head, rest string) {
-	head, rest = clean(head), clean(rest)
+	head, rest = Clean(head), Clean(rest)
 	lines := wrap(head+rest, p.Width-margin)
 	todo := len([]rune(head))
 	for i, text := range lines {
@@ -92,8 +92,9 @@ func wrap(text string, width int) (lines []string) {
 	return append(lines, string(rest))
 }
 
-// clean keeps what a keeper says from steering the terminal.
-func clean(text string) string {
+// Clean keeps text that others have written, a keeper or a configuration, from
+// steering the terminal.
+func Clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r

@@ -1,17 +1,19 @@
-package doctor
+package keepalived
 
 import (
 	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
+
+	"github.com/wanfail/wanfail/hooks/files"
 )
 
 // maxDepth bounds blocks in blocks and definitions in definitions, maxFiles what
 // files that include each other cost, maxLine what definitions blow up.
 const (
 	maxDepth = 16
-	maxFiles = 256
+	maxFiles = files.MaxNames
 	maxLine  = 64 << 10
 )
 
@@ -21,7 +23,8 @@ var errFiles = fmt.Errorf("more than %d files are included", maxFiles)
 // itself judges the syntax (keepalived -t), here only what can be understood
 // matters.
 type parser struct {
-	s           *System
+	tree        files.Tree
+	read        []string // names of the files, as they were read
 	open        []*block // the innermost last
 	files       int
 	expands     int    // bytes that definitions may still come to
@@ -29,20 +32,23 @@ type parser struct {
 	definitions map[string]string
 }
 
-func (s *System) parseKeepalived(file, id string) (*block, error) {
-	root := &block{file: file}
-	p := &parser{s: s, open: []*block{root}, files: maxFiles, expands: 4 * maxText, id: id, definitions: map[string]string{}}
-	return root, p.file(file)
+// parse reads a file with what it includes, and tells which files that were.
+func parse(tree files.Tree, file, id string) (root *block, read []string, err error) {
+	root = &block{file: file}
+	p := &parser{tree: tree, open: []*block{root}, files: maxFiles, expands: 4 * files.MaxSize, id: id, definitions: map[string]string{}}
+	err = p.file(file)
+	return root, p.read, err
 }
 
 func (p *parser) file(name string) error {
 	if p.files--; p.files < 0 {
 		return errFiles
 	}
-	text, err := p.s.read(name)
+	text, err := p.tree.Read(name)
 	if err != nil {
 		return err
 	}
+	p.read = append(p.read, name)
 	var begun string
 	for i, line := range strings.Split(string(text), "\n") {
 		line = begun + uncomment(line)
@@ -94,7 +100,7 @@ func (p *parser) logical(text, file string, line int) error {
 			}
 			continue
 		}
-		p.words(splitKeepalived(one), file, line)
+		p.words(splitLine(one), file, line)
 	}
 	return nil
 }
@@ -149,7 +155,7 @@ func (p *parser) include(pattern, by string) error {
 	if p.files--; p.files < 0 {
 		return errFiles
 	}
-	for _, f := range p.s.glob(pattern) {
+	for _, f := range p.tree.Glob(pattern) {
 		// What cannot be read is left out, as by keepalived: a folder, say.
 		if err := p.file(f); errors.Is(err, errFiles) {
 			return err
@@ -207,8 +213,8 @@ func uncomment(line string) string {
 	return strings.TrimSpace(line)
 }
 
-// splitKeepalived splits a line into words, braces and quoted strings.
-func splitKeepalived(line string) (words []string) {
+// splitLine splits a line into words, braces and quoted strings.
+func splitLine(line string) (words []string) {
 	var word strings.Builder
 	quoted, some := false, false
 	end := func() {

@@ -1,0 +1,96 @@
+package keepalived
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/wanfail/wanfail/hooks/files"
+)
+
+// Process is a keepalived that runs.
+type Process struct {
+	PID  int
+	Args []string
+	Dir  string // its working directory
+}
+
+// Running is the keepalived that runs here, not in a container; nil if none does.
+// Anybody may run a program of that name with a configuration of his own, which
+// says what root reads and writes: only root's process counts, of a program that
+// nobody but root can change.
+func Running(t files.Tree) *Process {
+	here := t.Link("/proc/self/ns/pid")
+	for _, pid := range t.Processes() { // the first has started the others
+		proc := "/proc/" + strconv.Itoa(pid)
+		if !strings.HasPrefix(t.Text(proc+"/comm"), "keepalived") || t.Link(proc+"/ns/pid") != here || !roots(t, proc) {
+			continue
+		}
+		return &Process{PID: pid, Args: strings.Split(t.Text(proc+"/cmdline"), "\x00"), Dir: t.Link(proc + "/cwd")}
+	}
+	return nil
+}
+
+// roots reports whether a process is root's alone: all its user ids are 0 (a
+// set-uid program has the caller's, too), and it runs keepalived, where only root
+// could have put it.
+func roots(t files.Tree, proc string) bool {
+	uids := false
+	for _, line := range t.Lines(proc + "/status") {
+		if ids, ok := strings.CutPrefix(line, "Uid:"); ok {
+			uids = slices.Equal(strings.Fields(ids), []string{"0", "0", "0", "0"})
+		}
+	}
+	exe, deleted := strings.CutSuffix(t.Link(proc+"/exe"), " (deleted)")
+	if !uids || !path.IsAbs(exe) || !strings.HasPrefix(path.Base(exe), "keepalived") {
+		return false
+	}
+	if deleted { // an upgrade has replaced it
+		exe = path.Dir(exe)
+	}
+	parts := t.Parts(exe)
+	return len(parts) > 0 && !slices.ContainsFunc(parts, files.Part.Changeable)
+}
+
+// Find reads the configuration that is in force: that of the keepalived that
+// runs, else the one where the platform has it.
+func Find(t files.Tree) (k *Config, err error) {
+	names := []string{DefaultFile}
+	if t.Exists("/etc/openwrt_release") && t.Owned(UCIFile) == nil { // in a directory where anybody may write
+		names = []string{UCIFile, DefaultFile}
+	}
+	id := ""
+	if p := Running(t); p != nil {
+		id = argument(p.Args, "-i", "--config-id")
+		if file := argument(p.Args, "-f", "--use-file"); path.IsAbs(file) {
+			names = []string{file}
+		} else if file != "" {
+			names = []string{path.Join(p.Dir, file)}
+		}
+	}
+	for _, name := range names {
+		k, err = load(t, name, id)
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return k, err
+}
+
+// argument is the value of an option as getopt_long(3) takes it.
+func argument(args []string, short, long string) string {
+	for i, a := range args {
+		switch {
+		case (a == short || a == long) && i+1 < len(args):
+			return args[i+1]
+		case strings.HasPrefix(a, long+"="):
+			return a[len(long)+1:]
+		case strings.HasPrefix(a, short) && len(a) > len(short):
+			return a[len(short):]
+		}
+	}
+	return ""
+}
