@@ -28,6 +28,7 @@ const (
 	NoScheme   Scheme = "none"    // keepalived without hooks
 	scriptPath        = "/usr/local/sbin/primary-backup.sh"
 	binaryPath        = "/usr/sbin/wanfail"
+	hookPath          = "/usr/local/sbin/hook"
 )
 
 // Server is the DHCP server of the ISP.
@@ -60,6 +61,12 @@ type Options struct {
 	Lease     time.Duration
 	// Services that follow the role; nil: dnsmasq and miniupnpd.
 	Services []string
+	// BackupGateway gives a backup a default route through the virtual address, as
+	// the guides recommend.
+	BackupGateway bool
+	// Hook is a shell script that keepalived calls in place of wanfail, with the
+	// same argument; empty: wanfail itself.
+	Hook string
 	// WANOptions are further lines of the section 'wan' of wanfail.conf.
 	WANOptions []string
 	// Client is the line of primary-backup.sh that gets the address. Empty:

@@ -57,9 +57,9 @@ func (r *Router) configure() error {
 		"NoPreempt": o.NoPreempt, "PreemptDelay": int(o.PreemptDelay.Seconds()),
 		"LAN": routerLAN[i].Addr(), "LANPeer": routerLAN[peer].Addr(),
 		"Sync": routerSync[i].Addr(), "SyncPeer": routerSync[peer].Addr(),
-		"SharedMAC": SharedMAC(), "Services": o.Services, "Conntrackd": o.Conntrackd, "WANOptions": o.WANOptions,
+		"SharedMAC": SharedMAC(), "Services": o.Services, "Conntrackd": o.Conntrackd, "WANOptions": o.WANOptions, "BackupGateway": o.BackupGateway,
 		"Systemd": o.Backend == Systemd, "Client": o.Client, "StopClient": o.StopClient,
-		"Notify": notifies(o.Scheme),
+		"Notify": notifies(o),
 	}
 	type file struct {
 		template, path string
@@ -83,6 +83,11 @@ func (r *Router) configure() error {
 			return err
 		}
 		if err := r.WriteFile(f.path, text, f.mode); err != nil {
+			return err
+		}
+	}
+	if o.Hook != "" {
+		if err := r.WriteFile(hookPath, o.Hook, 0o755); err != nil {
 			return err
 		}
 	}
@@ -129,14 +134,18 @@ func (r *Router) configure() error {
 }
 
 // notifies are the hooks of a scheme.
-func notifies(s Scheme) []notify {
-	switch s {
+func notifies(o Options) []notify {
+	switch o.Scheme {
 	case Wanfail:
+		hook := binaryPath
+		if o.Hook != "" {
+			hook = hookPath
+		}
 		return []notify{
-			{"notify_master", binaryPath + " primary"},
-			{"notify_backup", binaryPath + " backup"},
-			{"notify_fault", binaryPath + " fault"},
-			{"notify_stop", binaryPath + " stop"},
+			{"notify_master", hook + " primary"},
+			{"notify_backup", hook + " backup"},
+			{"notify_fault", hook + " fault"},
+			{"notify_stop", hook + " stop"},
 		}
 	case Script: // as in every tutorial
 		return []notify{

@@ -66,9 +66,27 @@ func TestMuteKeepsMasqueradedFlows(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The backup's own way out must not take the flow with it.
-	if _, err := b.EnsureBackupDefault(t.Context(), lanIP, 1000); err != nil {
+	if _, err := b.EnsureBackupDefault(t.Context(), lanIP); err != nil {
 		t.Fatal(err)
 	}
+	// Not even when the WAN's route goes, as OpenWrt's netifd takes it away when
+	// it is told that the lease is over.
+	ip(t, "route", "del", "default", "dev", "wan")
+	send()
+	if entries(t) != 1 {
+		t.Error("the entry was lost to the backup's own default route")
+	}
+	silent()
+	d.Routes[0].Metric = 20_000 // above whatever the backup's route could have
+	b.apply(d)
+	if err := b.Mute(t.Context(), wan); err != nil {
+		t.Fatal(err)
+	}
+	send()
+	if entries(t) != 1 {
+		t.Error("the entry was lost to the backup's own default route, whose metric is less")
+	}
+	out.take()
 	client := peerOf(t, lan, "client0")
 	client.take()
 	send()
@@ -89,8 +107,10 @@ func TestMuteKeepsMasqueradedFlows(t *testing.T) {
 
 	// The controls.
 	reroute := func() {
+		ip(t, "route", "add", "default", "via", lanIP.String(), "metric", "30000")
 		ip(t, "route", "del", "default", "dev", "wan")
 		send()
+		ip(t, "route", "del", "default", "via", lanIP.String())
 	}
 	for name, end := range map[string]func(){
 		"the WAN's default route goes, another takes over": reroute,

@@ -53,8 +53,8 @@
 // goes, and conntrackd would replicate the deletion to the peer that is about
 // to use them. It also deletes such an entry as soon as one packet of it is
 // routed out of another device (nf_nat_oif_changed), which is what happens when
-// the WAN's default route is gone and another one, such as that of a backup
-// gateway, takes over. And without a route the router would answer clients that
+// the WAN's default route is gone and another one takes over (that of a backup is
+// out of reach of forwarded packets, see BackupTable). And without a route the router would answer clients that
 // have not yet noticed the failover with ICMP unreachable, which ends their new
 // connections, where silence makes them try again.
 package netif

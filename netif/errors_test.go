@@ -154,7 +154,7 @@ func TestWithoutPrivilege(t *testing.T) {
 			t.Errorf("observe: %v, %+v", err, o)
 		}
 		_, purge := m.Purge(t.Context(), wan)
-		_, backup := m.EnsureBackupDefault(t.Context(), netip.MustParseAddr("198.51.100.1"), 0)
+		_, backup := m.EnsureBackupDefault(t.Context(), netip.MustParseAddr("198.51.100.1"))
 		d.Routes = nil
 		_, apply := m.Apply(t.Context(), d)
 		for name, err := range map[string]error{

@@ -23,6 +23,9 @@ type Manager struct {
 	// muteKind is the queueing discipline that Mute attaches.
 	muteKind string
 
+	// mainClean: the main table holds no route of a backup; under the lock "".
+	mainClean bool
+
 	mu    sync.Mutex
 	locks map[string]*sync.Mutex // by link name; as many as were ever configured
 }

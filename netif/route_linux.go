@@ -9,9 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// route is an IPv4 route of the main table as the kernel reports it. Values of
-// it can be compared with ==.
+// route is an IPv4 route as the kernel reports it. Values of it can be compared
+// with ==.
 type route struct {
+	table   uint32
 	dst     netip.Prefix
 	gateway netip.Addr
 	metric  uint32
@@ -20,9 +21,10 @@ type route struct {
 	kind    uint8 // RTN_*
 }
 
-// kernelRoute turns a desired route into what the kernel should report.
+// kernelRoute turns a desired route into what the kernel should report of the
+// main table.
 func kernelRoute(r Route, index int, proto uint8) route {
-	return route{dst: r.Dst, gateway: r.Gateway, metric: uint32(r.Metric), oif: index, proto: proto, kind: unix.RTN_UNICAST}
+	return route{table: unix.RT_TABLE_MAIN, dst: r.Dst, gateway: r.Gateway, metric: uint32(r.Metric), oif: index, proto: proto, kind: unix.RTN_UNICAST}
 }
 
 // sameWay reports whether two routes lead the same packets the same way,
@@ -41,14 +43,20 @@ func (r route) public() Route {
 // filtering (Linux 4.20), so a router that holds a full table answers with a
 // handful; walking a million routes for them takes it some 70 ms.
 func (c *conn) listRoutes(index int, proto uint8) ([]route, error) {
+	return c.listTable(unix.RT_TABLE_MAIN, index, proto)
+}
+
+// listTable is listRoutes for any table.
+func (c *conn) listTable(table uint32, index int, proto uint8) ([]route, error) {
 	parts := []nl.NetlinkRequestData{
-		&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET, Table: unix.RT_TABLE_MAIN, Protocol: proto}},
+		&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET, Protocol: proto}},
+		nl.NewRtAttr(unix.RTA_TABLE, nl.Uint32Attr(table)),
 	}
 	if index != 0 {
 		parts = append(parts, nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(index))))
 	}
 	msgs, err := c.dump(unix.RTM_GETROUTE, parts...)
-	if gone(err) { // the kernel has no main table before its first route
+	if gone(err) { // the kernel has no table before its first route
 		return nil, nil
 	}
 	if err != nil {
@@ -57,7 +65,7 @@ func (c *conn) listRoutes(index int, proto uint8) ([]route, error) {
 	var routes []route
 	for _, msg := range msgs {
 		r, ok := parseRoute(msg)
-		if ok && (index == 0 || r.oif == index) && (proto == 0 || r.proto == proto) {
+		if ok && r.table == table && (index == 0 || r.oif == index) && (proto == 0 || r.proto == proto) {
 			routes = append(routes, r)
 		}
 	}
@@ -65,15 +73,14 @@ func (c *conn) listRoutes(index int, proto uint8) ([]route, error) {
 }
 
 // parseRoute reads the payload of an RTM_NEWROUTE or RTM_DELROUTE. It passes
-// over other families, other tables and cached routes. Routes with several next
+// over other families, tables that hold nothing of ours and cached routes. Routes with several next
 // hops have no oif here: none of ours has.
 func parseRoute(msg []byte) (route, bool) {
 	if len(msg) < unix.SizeofRtMsg {
 		return route{}, false
 	}
 	rt := nl.DeserializeRtMsg(msg)
-	table := uint32(rt.Table)
-	r := route{proto: rt.Protocol, kind: rt.Type}
+	r := route{table: uint32(rt.Table), proto: rt.Protocol, kind: rt.Type}
 	dst := netip.IPv4Unspecified()
 	for typ, val := range attributes(msg[unix.SizeofRtMsg:]) {
 		switch typ {
@@ -86,11 +93,11 @@ func parseRoute(msg []byte) (route, bool) {
 		case unix.RTA_PRIORITY:
 			r.metric = u32(val)
 		case unix.RTA_TABLE:
-			table = u32(val)
+			r.table = u32(val)
 		}
 	}
 	r.dst = netip.PrefixFrom(dst, int(rt.Dst_len))
-	ok := rt.Family == unix.AF_INET && table == unix.RT_TABLE_MAIN && rt.Flags&unix.RTM_F_CLONED == 0
+	ok := rt.Family == unix.AF_INET && (r.table == unix.RT_TABLE_MAIN || r.table == BackupTable) && rt.Flags&unix.RTM_F_CLONED == 0
 	return r, ok && r.dst.IsValid()
 }
 
@@ -112,11 +119,12 @@ func (m *Manager) deleteRoute(ctx context.Context, r route, device string) error
 
 func (r route) message(onlink bool) []nl.NetlinkRequestData {
 	rt := &nl.RtMsg{RtMsg: unix.RtMsg{
-		Family: unix.AF_INET, Dst_len: uint8(r.dst.Bits()), Table: unix.RT_TABLE_MAIN,
+		Family: unix.AF_INET, Dst_len: uint8(r.dst.Bits()),
 		Protocol: r.proto, Scope: unix.RT_SCOPE_UNIVERSE, Type: unix.RTN_UNICAST,
 	}}
 	parts := []nl.NetlinkRequestData{
 		rt,
+		nl.NewRtAttr(unix.RTA_TABLE, nl.Uint32Attr(r.table)),
 		nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(r.oif))),
 		nl.NewRtAttr(unix.RTA_PRIORITY, nl.Uint32Attr(r.metric)),
 	}

@@ -83,14 +83,18 @@ func TestParentDoesNotAnswerForTheWAN(t *testing.T) {
 	peer := b.peerTap()
 	answers := func() (ours, others int) {
 		b.isp.Do(t, func() error { return inject("isp0", ask) })
-		time.Sleep(settle)
-		for _, f := range peer.take() {
-			if f.from(shared) {
-				ours++
-			} else {
-				others++
+		count := func() {
+			for _, f := range peer.take() {
+				if f.from(shared) {
+					ours++
+				} else {
+					others++
+				}
 			}
 		}
+		waitFor(t, "the WAN's answer", func() bool { count(); return ours > 0 })
+		time.Sleep(settle)
+		count()
 		return ours, others
 	}
 	if ours, others := answers(); ours != 1 || others != 0 {

@@ -21,7 +21,8 @@ const (
 	// addresses. Numbers from 128 on are free for use, and neither iproute2's
 	// rt_protos nor FRR knows this one.
 	Protocol = 219
-	// BackupProtocol is the origin of the default route that a backup uses.
+	// BackupProtocol is the origin of the default route that a backup uses for
+	// itself, and of the rules that lead to it.
 	BackupProtocol = 220
 )
 
@@ -139,9 +140,10 @@ const (
 	AddrAdded
 	// AddrGone: an IPv4 address was removed from a link of ours.
 	AddrGone
-	// RouteAdded: an IPv4 route over a link of ours, or with our protocol, was added.
+	// RouteAdded: an IPv4 route over a link of ours, or a route or routing rule with
+	// our protocol, was added.
 	RouteAdded
-	// RouteGone: such a route was removed. The kernel is silent about the routes
+	// RouteGone: such a route or rule was removed. The kernel is silent about the routes
 	// that it drops because a link went down or lost its last address.
 	RouteGone
 )

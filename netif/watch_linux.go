@@ -41,7 +41,7 @@ func (m *Manager) Watch(ctx context.Context) (<-chan Event, error) {
 
 // subscribe opens a socket that the kernel sends its news to.
 func subscribe() (*nl.NetlinkSocket, error) {
-	sock, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE)
+	sock, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to rtnetlink: %w", err)
 	}
@@ -176,6 +176,15 @@ func (w *watcher) message(ctx context.Context, msg *syscall.NetlinkMessage) bool
 			e.Kind = RouteGone
 		}
 		e.Route = r.public()
+		return w.emit(ctx, e)
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		if r, ok := parseRule(msg.Data); !ok || !r.ours() {
+			return true
+		}
+		e := Event{Kind: RouteAdded}
+		if msg.Header.Type == unix.RTM_DELRULE {
+			e.Kind = RouteGone
+		}
 		return w.emit(ctx, e)
 	}
 	return true

@@ -20,7 +20,7 @@ func Manual() []Doc {
 	return []Doc{
 		{"wanfail", "service", true, "NAME", "dnsmasq odhcpd miniupnpd, those that are installed and not switched off by their own configuration", "A service that runs while this router is primary and is stopped otherwise: the name of a systemd unit or init script. Each that is named must be installed. 'none' for no services."},
 		{"wanfail", "conntrackd", false, "auto|0|1", "auto", "Whether conntrackd replicates connections, so that they survive: its table is committed before the address can receive a packet, and its replication is cut before the address goes. 'auto' if it is configured."},
-		{"wanfail", "backup_gateway", false, "ADDRESS", "", "A default route by way of this address while backup, usually the virtual address that the primary holds on the LAN, so that the backup can resolve names and update itself."},
+		{"wanfail", "backup_gateway", false, "ADDRESS", "", "A default route by way of this address while backup, usually the virtual address that the primary holds on the LAN, so that the backup can resolve names and update itself. Only what the router sends itself takes it; it is in a routing table of its own (`ip rule` shows the way to it)."},
 		{"wanfail", "log_level", false, strings.Join(LogLevels(), "|"), "info", "What the keeper logs: at info a line for each transition and each change of a lease, at debug everything it does. --log-level on its command line wins."},
 
 		{"wan", "parent", false, "INTERFACE", "", "The port towards the ISP, on which the WAN is made. It should have no address and no other user. Required."},

@@ -10,10 +10,6 @@ import (
 	"github.com/wanfail/wanfail/hooks"
 )
 
-// fallbackMetric lies above that of any WAN in use, so that what is left of a
-// mute WAN's sessions does not leave through the LAN.
-const fallbackMetric = 10_000
-
 // fallbackRetry is the time between two tries while the gateway is no neighbour:
 // the LAN is not up yet, or keepalived has not let go of the VIP.
 const fallbackRetry = time.Second
@@ -21,8 +17,8 @@ const fallbackRetry = time.Second
 // fallbackPatience is how many tries may fail until that is worth a warning.
 const fallbackPatience = 10
 
-// fallback keeps a default route through the peer while this router is backup, so
-// that it can resolve names and update itself.
+// fallback keeps a default route through the peer while this router is backup, for
+// what this router sends itself, so that it can resolve names and update itself.
 type fallback struct {
 	network network
 	gateway netip.Addr // zero: no such route
@@ -42,7 +38,12 @@ func (f *fallback) leave(ctx context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.role = hooks.Primary
-	// Asked even without a gateway: an earlier configuration may have had one.
+	f.remove(ctx)
+}
+
+// remove removes the route. It is asked even without a gateway: an earlier
+// configuration may have had one.
+func (f *fallback) remove(ctx context.Context) {
 	if _, err := f.network.RemoveBackupDefault(ctx); err != nil {
 		f.log.Error("cannot remove the backup's default route", "error", err)
 	}
@@ -67,6 +68,7 @@ func (f *fallback) look() {
 // run keeps the route until ctx ends and leaves it as it is then.
 func (f *fallback) run(ctx context.Context) {
 	if !f.gateway.IsValid() {
+		f.remove(ctx)
 		return
 	}
 	retry := newTimer()
@@ -96,7 +98,7 @@ func (f *fallback) ensure(ctx context.Context) error {
 	if f.role != hooks.Backup {
 		return nil
 	}
-	changed, err := f.network.EnsureBackupDefault(ctx, f.gateway, fallbackMetric)
+	changed, err := f.network.EnsureBackupDefault(ctx, f.gateway)
 	if changed {
 		f.log.Debug("default route while backup", "gateway", f.gateway)
 	}

@@ -20,7 +20,7 @@ import (
 type network interface {
 	kernel
 	PurgeOrphans(ctx context.Context, configured []netif.Link) ([]string, error)
-	EnsureBackupDefault(ctx context.Context, gateway netip.Addr, metric int) (bool, error)
+	EnsureBackupDefault(ctx context.Context, gateway netip.Addr) (bool, error)
 	RemoveBackupDefault(ctx context.Context) (bool, error)
 	Watch(ctx context.Context) (<-chan netif.Event, error)
 }

@@ -14,12 +14,18 @@ type Contender struct {
 	Name       string
 	scheme     lab.Scheme
 	conntrackd bool
+	gateway    bool // the backup has a default route of its own
 }
 
+// withoutGateway is wanfail without `option backup_gateway`, which the guides
+// recommend.
+const withoutGateway = "wanfail + conntrackd, no backup_gateway"
+
 var contenders = []Contender{
-	{"wanfail + conntrackd", lab.Wanfail, true},
-	{"script + conntrackd", lab.Script, true},
-	{"script", lab.Script, false},
+	{"wanfail + conntrackd", lab.Wanfail, true, true},
+	{withoutGateway, lab.Wanfail, true, false},
+	{"script + conntrackd", lab.Script, true, false},
+	{"script", lab.Script, false, false},
 }
 
 // SessionResult is what became of the sessions.
@@ -60,7 +66,9 @@ func measureSessions(ctx context.Context, o Options) (results []*SessionResult, 
 		for _, sc := range []lab.Scenario{lab.Crash, lab.Stop, lab.Failback} {
 			for _, c := range contenders {
 				key := advert.String()
-				if c.scheme == lab.Wanfail {
+				switch {
+				case c.Name == withoutGateway: // as often as the scripts
+				case c.scheme == lab.Wanfail:
 					key = "wanfail " + key
 				}
 				if n := rounds[key] + rounds[key+" "+string(sc)]; n > 0 {
@@ -103,7 +111,7 @@ const roundLimit = 45 * time.Second
 func (r *SessionResult) round(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, roundLimit, fmt.Errorf("not within %v", roundLimit))
 	defer cancel()
-	l, err := lab.New(ctx, lab.Options{Scheme: r.Contender.scheme, Conntrackd: r.Contender.conntrackd, Advert: r.Advert})
+	l, err := lab.New(ctx, lab.Options{Scheme: r.Contender.scheme, Conntrackd: r.Contender.conntrackd, BackupGateway: r.Contender.gateway, Advert: r.Advert})
 	if err != nil {
 		return err
 	}

@@ -35,17 +35,46 @@ func number(t *testing.T, env string, otherwise int) int {
 	return n
 }
 
+// slowHook makes a router of OpenWrt's ways: its hook takes as long as the shell
+// of hotplug-call, and on a demotion the WAN's routes go at once, as netifd takes
+// them away when it is told that the lease is over.
+const slowHook = `#!/bin/sh
+case $1 in
+primary) sleep 0.15; exec /usr/sbin/wanfail primary ;;
+*) /usr/sbin/wanfail "$1" & sleep 0.02; ip route flush dev wan; wait ;;
+esac
+`
+
 // TestSessions: of many sessions, half of them pushed by the server, not one is
-// lost, behind a firewall that drops what it does not know.
+// lost, behind a firewall that drops what it does not know. That is so with a
+// default route of the backup's own, and with one on a router whose hooks are slow.
 func TestSessions(t *testing.T) {
-	sessions, rounds := number(t, envSessions, 40), number(t, envRounds, 1)
+	type variant struct {
+		sc      lab.Scenario
+		name    string
+		options lab.Options
+	}
+	var variants []variant
 	for _, sc := range []lab.Scenario{lab.Crash, lab.Stop, lab.Failback} {
-		t.Run(string(sc), func(t *testing.T) {
+		variants = append(variants,
+			variant{sc, string(sc), lab.Options{Conntrackd: true}},
+			variant{sc, string(sc) + " backup_gateway", lab.Options{Conntrackd: true, BackupGateway: true}})
+	}
+	variants = append(variants, variant{lab.Stop, "stop backup_gateway slow hook", lab.Options{Conntrackd: true, BackupGateway: true, Hook: slowHook}})
+	sessions, rounds := number(t, envSessions, 40), number(t, envRounds, 1)
+	for _, v := range variants {
+		t.Run(v.name, func(t *testing.T) {
 			var outages, gaps []time.Duration
 			for i := range rounds {
 				t.Run(fmt.Sprint("round ", i+1), func(t *testing.T) {
-					w := build(t, 60*time.Second, lab.Options{Conntrackd: true})
-					rep, err := w.l.Run(w.ctx, sc, w.tl, lab.RunOptions{Sessions: sessions, Settle: 15 * time.Second})
+					w := build(t, 60*time.Second, v.options)
+					if v.options.Hook != "" {
+						// A backup that uses the virtual address knows the master's MAC
+						// address as its own one's when it becomes master.
+						_, err := w.l.Router(1).Start(w.ctx, "ping", "-q", "-i", "0.1", lab.InternetAddr.String())
+						w.must(err)
+					}
+					rep, err := w.l.Run(w.ctx, v.sc, w.tl, lab.RunOptions{Sessions: sessions, Settle: 15 * time.Second})
 					w.must(err)
 					w.logReport(rep)
 					outages, gaps = append(outages, rep.Outage.Duration()), append(gaps, rep.Load.Max)
@@ -77,7 +106,7 @@ func TestYoungSessions(t *testing.T) {
 	ages := []time.Duration{time.Second, 500 * time.Millisecond, 100 * time.Millisecond, 50 * time.Millisecond, replicated, 0}
 	for _, sc := range []lab.Scenario{lab.Crash, lab.Stop, lab.Failback} {
 		t.Run(string(sc), func(t *testing.T) {
-			w := build(t, 60*time.Second, lab.Options{Conntrackd: true})
+			w := build(t, 60*time.Second, lab.Options{Conntrackd: true, BackupGateway: true})
 			rep, err := w.l.Run(w.ctx, sc, w.tl, lab.RunOptions{Arrive: 5 * time.Millisecond, Settle: 10 * time.Second})
 			w.must(err)
 			w.logReport(rep)

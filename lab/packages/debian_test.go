@@ -105,7 +105,8 @@ func TestPostrm(t *testing.T) {
 		{"remove", []string{"systemctl [--system] [daemon-reload]"}},
 		{"purge", []string{
 			"deb-systemd-helper [purge] [wanfail.service]",
-			fmt.Sprintf("ip [-4] [route] [flush] [proto] [%d]", netif.BackupProtocol),
+			fmt.Sprintf("ip [-4] [rule] [flush] [protocol] [%d]", netif.BackupProtocol),
+			fmt.Sprintf("ip [-4] [route] [flush] [table] [all] [proto] [%d]", netif.BackupProtocol),
 		}},
 	} {
 		r.write(t, "run/wanfail/intent.json", "{}", 0o600)
