@@ -23,8 +23,9 @@ const InitDir = "/etc/init.d"
 // subscribers on ubus, for which the system has no library here. So after a verb
 // the state is asked for again and again, soon at first and then less often.
 type Init struct {
-	dir string
-	log *slog.Logger
+	dir  string
+	ubus string
+	log  *slog.Logger
 	// How long after a verb has returned its effect may take to show.
 	startSettle, stopSettle time.Duration
 }
@@ -36,7 +37,7 @@ func NewInit(dir string, log *slog.Logger) *Init {
 	if err := command.CloseOnExec(); err != nil {
 		log.Warn("daemons may inherit open files", "error", err)
 	}
-	return &Init{dir: dir, log: log, startSettle: 3 * time.Second, stopSettle: 10 * time.Second}
+	return &Init{dir: dir, ubus: ubusPath, log: log, startSettle: 3 * time.Second, stopSettle: 10 * time.Second}
 }
 
 // Backend is "init".

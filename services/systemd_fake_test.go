@@ -35,6 +35,7 @@ type fakeUnit struct {
 	props  map[string]any
 	took   time.Duration // how long a job takes; 0: it ends before its call returns
 	result string        // of the next start; "" is done
+	file   string        // state of the unit's file
 	after  string        // ActiveState after a start, if not active
 	deaf   bool          // jobs do not end
 }
@@ -179,6 +180,7 @@ func (f *fakeSystemd) serve(c net.Conn) {
 		"RestartUnit":      func(id, mode string) (dbus.ObjectPath, *dbus.Error) { return f.job("RestartUnit", id, mode) },
 		"StopUnit":         func(id, mode string) (dbus.ObjectPath, *dbus.Error) { return f.job("StopUnit", id, mode) },
 		"ResetFailedUnit":  f.reset,
+		"GetUnitFileState": f.fileState,
 	}, managerPath, managerIface))
 	for _, u := range f.units {
 		must(conn.ExportMethodTable(map[string]any{"Get": func(_, name string) (dbus.Variant, *dbus.Error) {
@@ -206,6 +208,15 @@ func (f *fakeSystemd) list(ids []string) ([]unit, *dbus.Error) {
 		}
 	}
 	return units, nil
+}
+
+func (f *fakeSystemd) fileState(id string) (string, *dbus.Error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if u := f.units[id]; u != nil && u.file != "" {
+		return u.file, nil
+	}
+	return "", dbus.NewError("org.freedesktop.DBus.Error.FileNotFound", []any{"no file of " + id})
 }
 
 func (f *fakeSystemd) reset(id string) *dbus.Error {

@@ -26,8 +26,8 @@ type watcher struct {
 // once. After the connection was lost all names are told, since anything may have
 // happened meanwhile.
 //
-// A job is told when it is queued and when it has ended, and a unit when its
-// ActiveState has become another. Not told is that a unit was loaded, nor that
+// A job is told when it is queued and when it has ended, a unit when its
+// ActiveState has become another, and all when units were enabled or disabled. Not told is that a unit was loaded, nor that
 // systemd says all of a unit's properties anew because another that depends on it
 // was: asking for the state of a stopped unit loads it, so that a reader who asks
 // upon each change would never come to rest.
@@ -171,6 +171,10 @@ func (w *watcher) see(sig *dbus.Signal) {
 		}
 		id, _ := sig.Body[2].(string)
 		if name, ok := w.ids[id]; ok {
+			w.mark(name)
+		}
+	case managerIface + ".UnitFilesChanged": // enabled, disabled, installed
+		for _, name := range w.ids {
 			w.mark(name)
 		}
 	case "org.freedesktop.DBus.Properties.PropertiesChanged": // interface, changed, invalidated

@@ -100,7 +100,7 @@ General {
 `, mode, self, peer, hashSize, r.name, r.name, r.name)
 	file := filepath.Join(r.root, "run", r.name+".conf")
 	must(r.t, os.WriteFile(file, []byte(conf), 0o600))
-	r.pid = r.ns.Daemon(r.t, r.root, "/usr/sbin/conntrackd", "-C", "/run/"+r.name+".conf").Process.Pid
+	r.restart()
 	var err error
 	r.Daemon, err = Open(file, slog.New(slog.DiscardHandler))
 	must(r.t, err)
@@ -112,6 +112,13 @@ General {
 		}
 	})
 	r.eventually("conntrackd runs", func() bool { return r.Running(r.t.Context()) })
+}
+
+// restart starts conntrackd, anew if it has ended.
+func (r *router) restart() {
+	r.t.Helper()
+	_ = os.Remove(filepath.Join(r.root, "run", r.name+".lock")) // of one that was killed
+	r.pid = r.ns.Daemon(r.t, r.root, "/usr/sbin/conntrackd", "-C", "/run/"+r.name+".conf").Process.Pid
 }
 
 func (r *router) eventually(what string, f func() bool) {
@@ -331,6 +338,56 @@ func TestDaemonThatIsDown(t *testing.T) {
 	if took := time.Since(start); took > 50*time.Millisecond {
 		t.Errorf("a daemon that is down costs %v", took)
 	}
+}
+
+// A daemon that is not used for weeks is known to work, or not, all the same.
+func TestWatch(t *testing.T) {
+	_, b := pair(t, 16384, "")
+	ctx, cancel := context.WithCancel(t.Context())
+	told := make(chan error)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		b.watch(ctx, func(*health, error) time.Duration { return 50 * time.Millisecond }, func(problem error) {
+			select {
+			case told <- problem:
+			case <-ctx.Done():
+			}
+		})
+	}()
+	defer func() { cancel(); <-ended }()
+	expect := func(when, want string) {
+		t.Helper()
+		select {
+		case problem := <-told:
+			if (problem == nil) != (want == "") || problem != nil && !strings.Contains(problem.Error(), want) {
+				t.Fatalf("%s: %v, want %q", when, problem, want)
+			}
+		case <-time.After(answerLimit + 5*time.Second):
+			t.Fatalf("%s: not told of %q", when, want)
+		}
+	}
+	expect("it runs", "")
+	must(t, unix.Kill(b.pid, unix.SIGSTOP))
+	expect("it hangs", "does not answer")
+	must(t, unix.Kill(b.pid, unix.SIGCONT))
+	expect("it goes on", "may not have")
+	must(t, unix.Kill(b.pid, unix.SIGKILL))
+	expect("it was killed", "is not running")
+	b.restart()
+	expect("it runs again", "may not have")
+	// The end of a process needs no look.
+	cancel()
+	<-ended
+	ctx, cancel = context.WithCancel(t.Context())
+	ended = make(chan struct{})
+	go func() {
+		defer close(ended)
+		b.watch(ctx, func(*health, error) time.Duration { return time.Hour }, func(problem error) { told <- problem })
+	}()
+	expect("another watch", "")
+	must(t, unix.Kill(b.pid, unix.SIGKILL))
+	expect("its process ended", "is not running")
 }
 
 // fakeDaemon answers requests as f does.

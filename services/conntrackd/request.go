@@ -37,6 +37,11 @@ func (d *Daemon) request(ctx context.Context, cmd command) (answer string, err e
 		return "", err
 	}
 	defer c.Close()
+	return exchange(ctx, c, cmd)
+}
+
+// exchange sends a command on a connection of its own and reads the answer.
+func exchange(ctx context.Context, c net.Conn, cmd command) (answer string, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	var raw []byte

@@ -39,7 +39,7 @@ type Command struct {
 
 func (c Command) String() string { return strings.Join(append([]string{c.Path}, c.Args...), " ") }
 
-// Run runs the program to its end and returns the end of what it printed. An exit
+// Run runs the program to its end and returns what it printed, 64 KB at most. An exit
 // code other than 0 is an *exec.ExitError. When ctx ends, the program and what it
 // started in its process group are killed; what has left that group, as a daemon
 // does, lives.
@@ -173,8 +173,8 @@ func memory(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// readOutput returns the end of what was written. The file's offset, which the
-// program shared with us, tells how much that is.
+// readOutput returns what was written. The file's offset, which the program shared
+// with us, tells how much that is.
 func readOutput(f *os.File) string {
 	if f == nil {
 		return ""
@@ -183,15 +183,18 @@ func readOutput(f *os.File) string {
 	if err != nil {
 		return ""
 	}
-	buf := make([]byte, min(end, shownOutput))
-	n, _ := f.ReadAt(buf, end-int64(len(buf)))
+	buf := make([]byte, min(end, maxOutput))
+	n, _ := f.ReadAt(buf, 0)
 	return strings.TrimSpace(strings.ToValidUTF8(string(buf[:n]), "?"))
 }
 
-// Quote makes output fit for the end of an error message.
+// Quote makes the end of an output fit for the end of an error message.
 func Quote(out string) string {
 	if out == "" {
 		return ""
+	}
+	if len(out) > shownOutput {
+		out = strings.ToValidUTF8(out[len(out)-shownOutput:], "")
 	}
 	return ": it said " + strconv.Quote(out)
 }
