@@ -60,12 +60,15 @@ func parseStat(raw []byte) (stat, error) {
 }
 
 // Self names this process.
-func Self() (Process, error) {
-	st, err := readStat(os.Getpid())
+func Self() (Process, error) { return Find(os.Getpid()) }
+
+// Find names the process that has an id now.
+func Find(pid int) (Process, error) {
+	st, err := readStat(pid)
 	if err != nil {
-		return Process{}, fmt.Errorf("read own start time: %w", err)
+		return Process{}, fmt.Errorf("read start time of process %d: %w", pid, err)
 	}
-	return Process{PID: os.Getpid(), Start: st.start}, nil
+	return Process{PID: pid, Start: st.start}, nil
 }
 
 // Keepalived returns the nearest keepalived among the ancestors of this

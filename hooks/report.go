@@ -11,18 +11,33 @@ const ReportSchema = 1
 
 // Report is what a keeper knows of its router: the answer to "status".
 type Report struct {
-	Schema      int          `json:"schema"` // ReportSchema, where the report is printed
-	Version     string       `json:"version"`
-	PID         int          `json:"pid"` // of the keeper; 0: none runs, and this is what was found without one
-	Role        Role         `json:"role"`
-	Since       time.Time    `json:"since,omitzero"` // zero: nobody has asked yet, and no keeper runs
-	By          string       `json:"by"`             // who asked for the role
-	Changes     int          `json:"role_changes"`   // of the role since the keeper started
-	WANs        []WAN        `json:"wans"`
-	Services    []Service    `json:"services"`
-	Conntrackd  string       `json:"conntrackd,omitzero"`
+	Schema     int       `json:"schema"` // ReportSchema, where the report is printed
+	Version    string    `json:"version"`
+	PID        int       `json:"pid"` // of the keeper; 0: none runs, and this is what was found without one
+	Role       Role      `json:"role"`
+	Since      time.Time `json:"since,omitzero"` // zero: nobody has asked yet, and no keeper runs
+	By         string    `json:"by"`             // who asked for the role
+	Changes    int       `json:"role_changes"`   // of the role since the keeper started
+	WANs       []WAN     `json:"wans"`
+	Services   []Service `json:"services"`
+	Conntrackd string    `json:"conntrackd,omitzero"`
+	// Keepalived is nil until the keeper has looked for it.
+	Keepalived  *Daemon      `json:"keepalived,omitempty"`
+	Boot        []AtBoot     `json:"boot,omitempty"`
 	Transitions []Transition `json:"transitions"` // the newest last
 	Warnings    []string     `json:"warnings"`
+}
+
+// Daemon is a program that the router cannot do without.
+type Daemon struct {
+	PID     int    `json:"pid"` // 0: it does not run
+	Problem string `json:"problem,omitempty"`
+}
+
+// AtBoot tells whether a service is started when the machine boots.
+type AtBoot struct {
+	Name    string `json:"name"`
+	Enabled bool   `json:"enabled"`
 }
 
 // WAN is one uplink in a Report.

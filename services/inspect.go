@@ -7,6 +7,7 @@ type Details struct {
 	Installed bool
 	AtBoot    bool // it is started when the machine boots
 	State     State
+	PID       int // of its main process; 0: none, or the manager does not tell
 	// Failure says why the service does not run although it was started: it has
 	// crashed, and the manager tries again or has given it up. Empty: no failure.
 	Failure string

@@ -41,12 +41,18 @@ func (s *systemd) Inspect(ctx context.Context, name string) (Details, error) {
 		return d, explain(u.ID, err)
 	}
 	d.AtBoot = !slices.Contains(notAtBoot, file)
-	var result dbus.Variant
+	get := func(property string) any {
+		var v dbus.Variant
+		_ = b.call(ctx, u.Path, "org.freedesktop.DBus.Properties.Get", []any{serviceIface, property}, &v)
+		return v.Value()
+	}
 	switch {
+	case d.State == Running:
+		pid, _ := get("MainPID").(uint32)
+		d.PID = int(pid)
 	case u.ActiveState == "failed":
-		_ = b.call(ctx, u.Path, "org.freedesktop.DBus.Properties.Get", []any{serviceIface, "Result"}, &result)
 		d.Failure = "it has failed"
-		if r, ok := result.Value().(string); ok && r != "success" {
+		if r, ok := get("Result").(string); ok && r != "success" {
 			d.Failure += " (" + r + ")"
 		}
 		d.Failure += " and systemd does not start it again: see `journalctl -u " + u.ID + "`, then `systemctl restart " + u.ID + "`"

@@ -9,7 +9,8 @@ import (
 
 func TestSystemdInspect(t *testing.T) {
 	s, f := fakeManager(t)
-	f.add("up.service", "active").file = "enabled"
+	up := f.add("up.service", "active")
+	up.file, up.props = "enabled", map[string]any{"MainPID": uint32(77)}
 	f.add("off.service", "active").file = "disabled"
 	f.add("static.service", "inactive").file = "static"
 	f.add("runtime.service", "active").file = "enabled-runtime"
@@ -24,7 +25,7 @@ func TestSystemdInspect(t *testing.T) {
 		want    Details
 		failure string
 	}{
-		{"up", Details{Installed: true, AtBoot: true, State: Running}, ""},
+		{"up", Details{Installed: true, AtBoot: true, State: Running, PID: 77}, ""},
 		{"off", Details{Installed: true, State: Running}, ""},
 		{"static", Details{Installed: true, AtBoot: true}, ""},
 		{"runtime", Details{Installed: true, State: Running}, ""},

@@ -5,9 +5,11 @@ package check
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/fitness"
 	"github.com/wanfail/wanfail/netif"
 )
 
@@ -20,6 +22,7 @@ const Settling = 30 * time.Second
 type Facts struct {
 	Now     time.Time
 	Local   bool // ask only for what is this router's own, never for the line behind
+	Tracked bool // keepalived itself asks, for its track_script
 	Config  error
 	Keeper  error // why it cannot be asked
 	Report  hooks.Report
@@ -95,6 +98,26 @@ func fault(f Facts) error {
 	}
 	if f.Report.Role == hooks.Backup && len(f.Missing) > 0 {
 		return fmt.Errorf("services not installed: %v", f.Missing)
+	}
+	return unfit(f)
+}
+
+// unfit is what else stands in the way of the role.
+//
+// keepalived must not be told of its own state: a script that fails because of
+// FAULT keeps it in FAULT. And connections that would be lost are no reason for
+// FAULT, which --local without a weight means: a master that has them not is
+// better than none.
+func unfit(f Facts) error {
+	var all []string
+	if !f.Tracked {
+		all = fitness.VRRP(f.Report)
+	}
+	if !f.Local {
+		all = append(all, fitness.Connections(f.Report)...)
+	}
+	if len(all) > 0 {
+		return errors.New(strings.Join(all, "; "))
 	}
 	return nil
 }

@@ -20,6 +20,9 @@ func TestVerdict(t *testing.T) {
 	}
 	held := netip.MustParsePrefix("192.0.2.7/24")
 	local := func(f Facts) Facts { f.Local = true; return f }
+	tracked := func(f Facts) Facts { f.Tracked = true; return f }
+	unfit := Facts{Parents: []Parent{up}, Report: hooks.Report{Keepalived: &hooks.Daemon{Problem: "keepalived does not run: start it"}}}
+	unreplicated := Facts{Parents: []Parent{up}, Report: hooks.Report{Keepalived: &hooks.Daemon{PID: 7}, Conntrackd: "failing: conntrackd is not running"}}
 	parent := func(change func(*netif.Observed)) Facts {
 		p := up
 		change(&p.Seen)
@@ -41,6 +44,23 @@ func TestVerdict(t *testing.T) {
 		"service missing":     {Facts{Parents: []Parent{up}, Missing: []string{"dnsmasq"}}, false, "services not installed: [dnsmasq]"},
 		"services busy":       {Facts{Parents: []Parent{up}, Unasked: errors.New("late")}, true, "services not asked: late"},
 		"kernel":              {Facts{Parents: []Parent{{WAN: "wan", Err: errors.New("netlink")}}}, false, "wan: netlink"},
+		"keepalived down":     {unfit, false, "keepalived does not run: start it; until then this router cannot become master"},
+		"keepalived asks":     {tracked(unfit), true, "could be primary"},
+		"keepalived, local":   {local(unfit), false, "keepalived does not run"},
+		"an older keeper":     {Facts{Parents: []Parent{up}, Report: hooks.Report{}}, true, "could be primary"},
+		"no connections":      {unreplicated, false, "conntrackd is not running; a failover to this router would lose the connections"},
+		"no connections, too": {tracked(unreplicated), false, "conntrackd is not running"},
+		"FAULT helps nobody":  {local(unreplicated), true, "could be primary"},
+		"primary, conntrackd": {func() Facts {
+			f := primary(time.Hour, hooks.WAN{Address: held})
+			f.Report.Conntrackd = "failing: x"
+			return f
+		}(), true, "primary"},
+		"primary, VRRP down": {func() Facts {
+			f := primary(time.Hour, hooks.WAN{Address: held})
+			f.Report.Keepalived = &hooks.Daemon{Problem: "keepalived does not run"}
+			return f
+		}(), false, "nothing decides who is master"},
 		"primary":             {primary(time.Hour, hooks.WAN{Address: held, Gatewayed: &hooks.Reach{Reachable: true}}), true, "gateway answers"},
 		"gateway not asked":   {primary(time.Hour, hooks.WAN{Address: held}), true, "wan has 192.0.2.7/24"},
 		"gateway silent":      {primary(time.Hour, hooks.WAN{Address: held, Gatewayed: &hooks.Reach{}}), false, "gateway 192.0.2.1 does not answer"},

@@ -22,8 +22,10 @@ func checkCommand() *cli.Command {
 		Name: "check", Usage: "tell whether this router can be master, for keepalived's track_script", Action: checkFit,
 		Description: `Exits with 0 or 1 and says why in one line. As backup: the parent is there and
 has a carrier, the configuration is valid, the keeper answers, the services are
-installed. As primary also: a lease is held and the gateway answers. A new
-primary has 30 s to get there. Nothing is sent.
+installed, keepalived runs, and conntrackd has the connections where they are
+replicated. As primary also: a lease is held and the gateway answers. A new
+primary has 30 s to get there. Nothing is sent. What keepalived is like itself
+counts only where it is not keepalived that asks.
 
 A line that is dead for both routers must not make them swap the role for ever.
 So track --local, what is this router's own, without a weight, and the whole
@@ -52,7 +54,7 @@ func checkFit(c *cli.Context) error {
 
 // fitness gathers the facts, and no more than the verdict needs.
 func fitness(c *cli.Context) check.Facts {
-	f := check.Facts{Now: time.Now(), Local: c.Bool("local")}
+	f := check.Facts{Now: time.Now(), Local: c.Bool("local"), Tracked: hooks.Keepalived() != hooks.Process{}}
 	cfg, err := config.Load(c.String("config"))
 	if f.Config = err; err != nil {
 		return f

@@ -72,6 +72,7 @@ func TestScripts(t *testing.T) {
 			"heard":        on((*router).cmdHeard),
 			"asked":        on((*router).cmdAsked),
 			"flock":        on((*router).cmdFlock),
+			"keepalived":   on((*router).cmdKeepalived),
 			"killkeeper":   on((*router).cmdKillKeeper),
 		},
 	})

@@ -163,6 +163,8 @@ type router struct {
 	sent    uint64 // see frames
 	counted bool
 	locked  *os.File // see flock
+
+	keepalived func() // ends what stands for it
 }
 
 type routerKey struct{}

@@ -282,6 +282,8 @@ func (k *Keeper) replication() string {
 	switch {
 	case k.Replica == nil:
 		return "off"
+	case k.replicaDown != nil:
+		return "failing: " + k.replicaDown.Error()
 	case k.replica != "":
 		return "failing: " + k.replica
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/fitness"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/netif"
 	"github.com/wanfail/wanfail/services"
@@ -53,30 +54,32 @@ type Keeper struct {
 	memo  *recorder
 
 	// What follows belongs to the loop.
-	intents   hooks.Intents
-	owners    map[hooks.Process]*owner
-	wans      []*wan
-	daemons   *daemons
-	serving   target // what daemons was ordered last
-	served    served // and what it reported last
-	commits   *commits
-	fallback  *fallback
-	gate      <-chan struct{} // opens when the address may receive packets
-	resumed   bool            // the replication knows that this router is primary
-	replica   string          // what is wrong with it
-	started   bool
-	epoch     int // counts the transitions
-	role      hooks.Role
-	since     time.Time
-	by        string
-	release   hooks.Token // of the wish that gives the lease back
-	cause     hooks.Token // of the wish that was ordered last
-	now       *transition
-	past      []hooks.Transition
-	memory    memory
-	waiters   map[*waiter]struct{}
-	followers map[chan struct{}]struct{}
-	asked     bool // the loop's last piece of work was a question, which changes nothing
+	intents     hooks.Intents
+	owners      map[hooks.Process]*owner
+	wans        []*wan
+	daemons     *daemons
+	serving     target // what daemons was ordered last
+	served      served // and what it reported last
+	commits     *commits
+	fallback    *fallback
+	gate        <-chan struct{} // opens when the address may receive packets
+	resumed     bool            // the replication knows that this router is primary
+	replica     string          // what went wrong with its last job
+	replicaDown error           // why it would not do one now
+	fitness     *fitness.Facts  // nil until the first look
+	started     bool
+	epoch       int // counts the transitions
+	role        hooks.Role
+	since       time.Time
+	by          string
+	release     hooks.Token // of the wish that gives the lease back
+	cause       hooks.Token // of the wish that was ordered last
+	now         *transition
+	past        []hooks.Transition
+	memory      memory
+	waiters     map[*waiter]struct{}
+	followers   map[chan struct{}]struct{}
+	asked       bool // the loop's last piece of work was a question, which changes nothing
 }
 
 // wan is the loop's view of an uplink.
@@ -181,6 +184,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 	tasks.Go(func() { k.daemons.run(ctx) })
 	tasks.Go(func() { k.fallback.run(ctx) })
 	tasks.Go(func() { k.commits.run(ctx) })
+	tasks.Go(func() { k.watchReplica(ctx) })
+	tasks.Go(func() { k.watchFitness(ctx) })
 	for _, w := range k.wans {
 		tasks.Go(func() { w.uplink.run(ctx) })
 	}

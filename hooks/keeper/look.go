@@ -10,6 +10,7 @@ import (
 	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/fitness"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/netif"
 	"github.com/wanfail/wanfail/services"
@@ -49,6 +50,7 @@ func Look(ctx context.Context, o Options) hooks.Report {
 		}
 		r.WANs = append(r.WANs, n)
 	}
+	fitness.Look(ctx, o.Services, fitness.Names(o.Replica != nil)).Fill(&r)
 	if o.Services != nil {
 		for _, name := range installed(ctx, o) {
 			s := hooks.Service{Name: name, Backend: o.Services.Backend()}

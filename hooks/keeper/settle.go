@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/wanfail/wanfail/hooks"
@@ -170,8 +171,11 @@ func (k *Keeper) describe() hooks.Report {
 		s.Pending = k.served.epoch != k.serving.epoch
 		r.Services = append(r.Services, s)
 	}
-	if k.replica != "" {
-		r.Warnings = append(r.Warnings, "conntrackd: "+k.replica+"; connections may be lost at the next failover: does it run on both routers?")
+	if why, failing := strings.CutPrefix(r.Conntrackd, "failing: "); failing && k.role == hooks.Primary {
+		r.Warnings = append(r.Warnings, "conntrackd: "+why+"; connections may be lost at the next failover: does it run on both routers?")
+	}
+	if k.fitness != nil {
+		k.fitness.Fill(&r)
 	}
 	if k.serves() {
 		r.Warnings = append(r.Warnings, k.served.problems...)

@@ -118,6 +118,14 @@ func routerMetrics(r hooks.Report) []metric {
 	if r.Conntrackd != "" && r.Conntrackd != "off" {
 		replication.add(truth(r.Conntrackd == "ok"))
 	}
+	vrrp := metric{name: "wanfail_keepalived_running", help: "Whether keepalived runs."}
+	if r.Keepalived != nil {
+		vrrp.add(truth(r.Keepalived.PID != 0))
+	}
+	boot := metric{name: "wanfail_boot_enabled", help: "Whether a boot starts the service."}
+	for _, b := range r.Boot {
+		boot.add(truth(b.Enabled), "service", b.Name)
+	}
 	at := metric{name: "wanfail_transition_timestamp_seconds", help: "When the last transition to the role began."}
 	took := metric{name: "wanfail_transition_seconds", help: "How long the last transition to the role took."}
 	phase := metric{name: "wanfail_transition_phase_seconds", help: "When a phase of that transition had ended, from its begin."}
@@ -140,7 +148,7 @@ func routerMetrics(r hooks.Report) []metric {
 			}
 		}
 	}
-	return []metric{running, failing, replication, at, took, phase}
+	return []metric{running, failing, replication, vrrp, boot, at, took, phase}
 }
 
 func labelSet(labels []string) string {

@@ -72,9 +72,16 @@ func (p *page) role(r hooks.Report) {
 	}
 	if r.PID == 0 {
 		p.line("keeper", red, "not running", "")
-		return
+	} else {
+		p.line("keeper", plain, "", fmt.Sprintf("process %d, wanfail %s", r.PID, r.Version))
 	}
-	p.line("keeper", plain, "", fmt.Sprintf("process %d, wanfail %s", r.PID, r.Version))
+	switch k := r.Keepalived; {
+	case k == nil:
+	case k.PID == 0:
+		p.line("VRRP", red, "keepalived is not running", "")
+	default:
+		p.line("VRRP", plain, "", fmt.Sprintf("keepalived process %d", k.PID))
+	}
 }
 
 // Asked is who asked for a role, to stand after "by".

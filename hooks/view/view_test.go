@@ -29,7 +29,7 @@ func reports() map[string]hooks.Report {
 			Gatewayed: &hooks.Reach{Reachable: true, LastReply: now.Add(-12 * time.Second), RTTMicros: 412},
 		}},
 		Services:   []hooks.Service{{Name: "dnsmasq", Backend: "systemd", Running: true}, {Name: "miniupnpd", Backend: "systemd", Error: "unit failed: exit status 1"}},
-		Conntrackd: "ok",
+		Conntrackd: "ok", Keepalived: &hooks.Daemon{PID: 810}, Boot: []hooks.AtBoot{{Name: "keepalived", Enabled: true}, {Name: "nftables"}},
 		Transitions: []hooks.Transition{
 			{At: now.Add(-3 * time.Hour), Role: hooks.Backup, By: "default after boot; keepalived has called no hook", Took: 41 * time.Millisecond},
 			{
@@ -54,7 +54,7 @@ func reports() map[string]hooks.Report {
 		Version: "1.2.0", PID: 345, Role: hooks.Backup, Since: now.Add(-50 * time.Hour), By: "keepalived[811] VI_1 BACKUP",
 		WANs:     []hooks.WAN{{Name: "wan", Parent: "eth2", MAC: "02:68:71:2e:62:67", State: "standby"}},
 		Services: []hooks.Service{{Name: "dnsmasq", Backend: "init"}},
-		Warnings: []string{}, Conntrackd: "off",
+		Warnings: []string{}, Conntrackd: "off", Keepalived: &hooks.Daemon{Problem: "keepalived does not run: `systemctl start keepalived`"},
 	}
 	starting := primary
 	starting.Services = []hooks.Service{{Name: "dnsmasq", Backend: "systemd", Pending: true}, {Name: "miniupnpd", Backend: "systemd", Pending: true, Error: "of the role before"}}

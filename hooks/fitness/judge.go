@@ -1,0 +1,85 @@
+package fitness
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/wanfail/wanfail/hooks"
+)
+
+// Fill adds what was found to a Report that has all else, warnings included.
+func (f Facts) Fill(r *hooks.Report) {
+	r.Keepalived, r.Boot = f.daemon(), f.Boot
+	r.Warnings = append(r.Warnings, Problems(*r)...)
+	r.Warnings = append(r.Warnings, f.nextBoot()...)
+}
+
+// daemon is the part of a Report that is about keepalived.
+func (f Facts) daemon() *hooks.Daemon {
+	d := &hooks.Daemon{PID: f.Process.PID}
+	switch {
+	case d.PID != 0:
+	case f.Unit.Failure != "":
+		d.Problem = "keepalived does not run: " + f.Unit.Failure
+	case f.Unit.Installed:
+		d.Problem = "keepalived does not run: " + command(f.Backend, "start", Keepalived)
+	default:
+		d.Problem = "keepalived does not run: start it, and see to it that a boot does"
+	}
+	return d
+}
+
+// command is what a person types for a verb of the service manager.
+func command(backend, verb, service string) string {
+	if backend == "systemd" {
+		return fmt.Sprintf("`systemctl %s %s`", verb, service)
+	}
+	return fmt.Sprintf("`/etc/init.d/%s %s`", service, verb)
+}
+
+// Problems says why this router could not become master, or would lose something
+// by it; while it is primary, why it could not stay so. Nothing: it is fit, as far
+// as a Report tells.
+func Problems(r hooks.Report) []string { return append(VRRP(r), Connections(r)...) }
+
+// VRRP says what keeps keepalived here from the role of master.
+func VRRP(r hooks.Report) (all []string) {
+	if k := r.Keepalived; k != nil && k.PID == 0 {
+		effect := "this router cannot become master"
+		if r.Role == hooks.Primary {
+			effect = "no virtual address is kept here, and nothing decides who is master"
+		}
+		all = append(all, k.Problem+"; until then "+effect)
+	}
+	return all
+}
+
+// Connections says why a backup would not have the connections of its peer.
+func Connections(r hooks.Report) (all []string) {
+	if why, failing := strings.CutPrefix(r.Conntrackd, "failing: "); failing && r.Role == hooks.Backup {
+		all = append(all, why+"; a failover to this router would lose the connections")
+	}
+	return all
+}
+
+// nextBoot says what would be missing after a boot.
+func (f Facts) nextBoot() (all []string) {
+	for _, b := range f.Boot {
+		if b.Enabled {
+			continue
+		}
+		effect := ""
+		switch b.Name {
+		case Keepalived:
+			effect = "this router will not take part"
+		case "wanfail":
+			effect = "nothing will be prepared before keepalived calls its first hook"
+		case "conntrackd":
+			effect = "connections will be lost with the first failover"
+		default:
+			effect = "there will be no firewall and no translation of addresses"
+		}
+		all = append(all, fmt.Sprintf("%s is not started at boot, after which %s: %s", b.Name, effect, command(f.Backend, "enable", b.Name)))
+	}
+	return all
+}

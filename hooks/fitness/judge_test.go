@@ -1,0 +1,66 @@
+package fitness
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/services"
+)
+
+func TestFill(t *testing.T) {
+	running := hooks.Process{PID: 7, Start: 1}
+	unit := services.Details{Installed: true, AtBoot: true, State: services.Running, PID: 7}
+	for name, c := range map[string]struct {
+		f    Facts
+		r    hooks.Report
+		want []string // parts of the warnings, one each
+	}{
+		"fit":                               {Facts{Process: running, Unit: unit, Backend: "systemd", Boot: []hooks.AtBoot{{Name: "keepalived", Enabled: true}}}, hooks.Report{Conntrackd: "ok"}, nil},
+		"stopped":                           {Facts{Unit: services.Details{Installed: true}, Backend: "systemd"}, hooks.Report{}, []string{"keepalived does not run: `systemctl start keepalived`; until then this router cannot become master"}},
+		"OpenWrt":                           {Facts{Unit: services.Details{Installed: true}, Backend: "init"}, hooks.Report{}, []string{"`/etc/init.d/keepalived start`"}},
+		"given up":                          {Facts{Unit: services.Details{Installed: true, Failure: "procd has given it up after crashes"}, Backend: "init"}, hooks.Report{}, []string{"keepalived does not run: procd has given it up after crashes; "}},
+		"not there":                         {Facts{}, hooks.Report{}, []string{"keepalived does not run: start it"}},
+		"primary":                           {Facts{}, hooks.Report{Role: hooks.Primary}, []string{"nothing decides who is master"}},
+		"connections":                       {Facts{Process: running}, hooks.Report{Conntrackd: "failing: conntrackd is not running"}, []string{"conntrackd is not running; a failover to this router would lose the connections"}},
+		"the keeper says that of a primary": {Facts{Process: running}, hooks.Report{Role: hooks.Primary, Conntrackd: "failing: x"}, nil},
+		"no replication":                    {Facts{Process: running}, hooks.Report{Conntrackd: "off"}, nil},
+		"next boot": {Facts{Process: running, Backend: "systemd", Boot: []hooks.AtBoot{{Name: "keepalived"}, {Name: "wanfail"}, {Name: "nftables"}, {Name: "conntrackd"}}}, hooks.Report{}, []string{
+			"keepalived is not started at boot, after which this router will not take part: `systemctl enable keepalived`",
+			"wanfail is not started at boot", "nftables is not started at boot, after which there will be no firewall", "conntrackd is not started at boot",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.f.Fill(&c.r)
+			if len(c.r.Warnings) != len(c.want) {
+				t.Fatalf("got %q, want %q", c.r.Warnings, c.want)
+			}
+			for i, want := range c.want {
+				if !strings.Contains(c.r.Warnings[i], want) {
+					t.Errorf("got %q, want %q", c.r.Warnings[i], want)
+				}
+			}
+			if c.r.Keepalived.PID != c.f.Process.PID {
+				t.Errorf("pid %d", c.r.Keepalived.PID)
+			}
+		})
+	}
+}
+
+func TestNames(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "nftables.conf")
+	if got := names(false, file); !slices.Equal(got, []string{"keepalived", "wanfail", "firewall"}) {
+		t.Errorf("without a file: %q", got)
+	}
+	for text, want := range map[string]bool{"#!/usr/sbin/nft -f\nflush ruleset\n": false, "oifname wan masquerade\n": true, "snat to 192.0.2.1\n": true} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := names(true, file); slices.Contains(got, "nftables") != want || !slices.Contains(got, "conntrackd") {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+}
