@@ -343,19 +343,22 @@ func TestDaemonThatIsDown(t *testing.T) {
 // A daemon that is not used for weeks is known to work, or not, all the same.
 func TestWatch(t *testing.T) {
 	_, b := pair(t, 16384, "")
-	ctx, cancel := context.WithCancel(t.Context())
 	told := make(chan error)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		b.watch(ctx, func(*health, error) time.Duration { return 50 * time.Millisecond }, func(problem error) {
-			select {
-			case told <- problem:
-			case <-ctx.Done():
-			}
-		})
-	}()
-	defer func() { cancel(); <-ended }()
+	// watch looks again after pause, until it is stopped.
+	watch := func(pause time.Duration) (stop func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			b.watch(ctx, func(*health, error) time.Duration { return pause }, func(problem error) {
+				select {
+				case told <- problem:
+				case <-ctx.Done():
+				}
+			})
+		}()
+		return func() { cancel(); <-ended }
+	}
 	expect := func(when, want string) {
 		t.Helper()
 		select {
@@ -367,6 +370,7 @@ func TestWatch(t *testing.T) {
 			t.Fatalf("%s: not told of %q", when, want)
 		}
 	}
+	stop := watch(50 * time.Millisecond)
 	expect("it runs", "")
 	must(t, unix.Kill(b.pid, unix.SIGSTOP))
 	expect("it hangs", "does not answer")
@@ -376,15 +380,8 @@ func TestWatch(t *testing.T) {
 	expect("it was killed", "is not running")
 	b.restart()
 	expect("it runs again", "may not have")
-	// The end of a process needs no look.
-	cancel()
-	<-ended
-	ctx, cancel = context.WithCancel(t.Context())
-	ended = make(chan struct{})
-	go func() {
-		defer close(ended)
-		b.watch(ctx, func(*health, error) time.Duration { return time.Hour }, func(problem error) { told <- problem })
-	}()
+	stop()
+	defer watch(time.Hour)() // the end of a process needs no look
 	expect("another watch", "")
 	must(t, unix.Kill(b.pid, unix.SIGKILL))
 	expect("its process ended", "is not running")
