@@ -48,6 +48,7 @@ func metrics(r hooks.Report, now time.Time) []metric {
 		gauge("wanfail_keeper_up", "Whether a keeper runs.", truth(r.PID != 0)),
 		gauge("wanfail_primary", "Whether this router is primary.", truth(r.Role == hooks.Primary)),
 		moment("wanfail_role_since_timestamp_seconds", "When the role was taken.", r.Since),
+		gauge("wanfail_role_changes", "Changes of the role since the keeper started.", float64(r.Changes)),
 		gauge("wanfail_warnings", "Number of warnings that `wanfail status` shows.", float64(len(r.Warnings))),
 	}, wanMetrics(r.WANs, now)...), routerMetrics(r)...)
 }

@@ -20,7 +20,7 @@ var now = time.Date(2026, 3, 4, 12, 30, 0, 0, time.UTC)
 
 func reports() map[string]hooks.Report {
 	primary := hooks.Report{
-		Version: "1.2.0", PID: 345, Role: hooks.Primary, Since: now.Add(-2*time.Hour - 3*time.Minute), By: "keepalived[811] VI_1 MASTER",
+		Version: "1.2.0", PID: 345, Role: hooks.Primary, Changes: 3, Since: now.Add(-2*time.Hour - 3*time.Minute), By: "keepalived[811] VI_1 MASTER",
 		WANs: []hooks.WAN{{
 			Name: "wan", Parent: "eth2", MAC: "02:68:71:2e:62:67", Role: hooks.Primary, State: "bound",
 			Address: netip.MustParsePrefix("198.51.100.7/24"), Gateway: netip.MustParseAddr("198.51.100.1"),
