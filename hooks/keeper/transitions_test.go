@@ -89,7 +89,7 @@ func TestBootIsBackup(t *testing.T) {
 	}
 	w.keeper()
 	w.eventually("purged", 5*time.Second, func() bool { return len(w.links()) == 0 && w.services.pid("dnsmasq") == 0 })
-	if r := w.status(); r.Role != hooks.Backup || !strings.HasPrefix(r.By, "boot:") {
+	if r := w.status(); r.Role != hooks.Backup || !strings.HasPrefix(r.By, "default after boot") {
 		t.Errorf("status %+v", r)
 	}
 }
