@@ -89,7 +89,7 @@ func (a *applying) parent() (link, error) {
 		}
 	}
 	if !p.up() {
-		if err := a.did(a.setUp(a.ctx, "set up parent", &p), "set up parent"); err != nil {
+		if err := a.did(a.setParentUp(a.ctx, &p), "set up parent"); err != nil {
 			return link{}, err
 		}
 	}

@@ -97,7 +97,8 @@ func (m *Manager) observeParent(o *Observed, want Link, p *link) error {
 	o.ParentMAC, o.ParentMTU = p.macString(), p.mtu
 	switch {
 	case !p.up():
-		o.warn("parent %s is down; wanfail sets it up when it becomes primary", p.name)
+		o.warn("parent %[1]s is down, and a keepalived that tracks it stays in FAULT: `ip link set dev %[1]s up`, "+
+			"and have each boot do that (`auto %[1]s` and `iface %[1]s inet manual` for ifupdown)", p.name)
 	case !p.carrier():
 		o.warn("parent %s has no carrier: is the cable in?", p.name)
 	}

@@ -20,6 +20,7 @@ import (
 // network is what a keeper needs of package netif.
 type network interface {
 	kernel
+	RaiseParent(ctx context.Context, l netif.Link, known int) (index int, raised bool, err error)
 	PurgeOrphans(ctx context.Context, configured []netif.Link) ([]string, error)
 	EnsureBackupDefault(ctx context.Context, gateway netip.Addr) (bool, error)
 	RemoveBackupDefault(ctx context.Context) (bool, error)
@@ -62,6 +63,7 @@ type Keeper struct {
 	served      served // and what it reported last
 	commits     *commits
 	fallback    *fallback
+	ports       *ports
 	gate        <-chan struct{} // opens when the address may receive packets
 	resumed     bool            // the replication knows that this router is primary
 	replica     string          // what went wrong with its last job
@@ -182,7 +184,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 	k.fallback = newFallback(k.Network, k.Config.BackupGateway, k.log)
 
 	tasks.Go(func() { k.daemons.run(ctx) })
+	k.ports = newPorts(k.Network, k.Config.WANs, k.log)
 	tasks.Go(func() { k.fallback.run(ctx) })
+	tasks.Go(func() { k.ports.run(ctx) })
 	tasks.Go(func() { k.commits.run(ctx) })
 	tasks.Go(func() { k.watchReplica(ctx) })
 	tasks.Go(func() { k.watchFitness(ctx) })
@@ -277,6 +281,9 @@ func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch, stop func(er
 func (k *Keeper) route(ctx context.Context, events <-chan netif.Event) {
 	for ev := range events {
 		k.fallback.look()
+		if ev.Kind == netif.Resync || ev.Kind == netif.LinkChanged || ev.Kind == netif.LinkGone {
+			k.ports.look()
+		}
 		for _, w := range k.wans {
 			if ev.Kind == netif.Resync || ev.Name == w.Name || ev.Name == w.Parent || ev.MAC == w.MAC.String() {
 				w.uplink.notice(ev)
