@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/lab"
 	"github.com/wanfail/wanfail/lab/nstest"
 )
@@ -82,7 +83,7 @@ func (r *router) keep() {
 	r.t.Helper()
 	r.keeper = start(r.t, r.ns, nil, r.args("keeper")...)
 	r.eventually("the keeper listens", 10*time.Second, func() bool {
-		c, err := hooks.Dial(r.ctx, r.dir)
+		c, err := hooks.Dial(r.ctx, rundir.At(r.dir))
 		if err != nil {
 			return false
 		}
@@ -109,7 +110,7 @@ func (r *router) become(role hooks.Role) {
 // status is what the keeper says of the WAN.
 func (r *router) status() hooks.WAN {
 	r.t.Helper()
-	c, err := hooks.Dial(r.ctx, r.dir)
+	c, err := hooks.Dial(r.ctx, rundir.At(r.dir))
 	r.must(err)
 	defer c.Close()
 	var rep hooks.Report
@@ -125,7 +126,7 @@ func (r *router) until(what string, limit time.Duration, match func(hooks.WAN) b
 	r.t.Helper()
 	ctx, cancel := context.WithTimeoutCause(r.ctx, limit, fmt.Errorf("not within %v", limit))
 	defer cancel()
-	c, err := hooks.Dial(ctx, r.dir)
+	c, err := hooks.Dial(ctx, rundir.At(r.dir))
 	r.must(err)
 	defer c.Close()
 	var rep hooks.Report
