@@ -91,13 +91,21 @@ func Dial(ctx context.Context, dir rundir.Dir) (*Conn, error) {
 // Close ends the connection.
 func (c *Conn) Close() error { return c.c.Close() }
 
+// RefusedError is the answer of a keeper that does not take a request.
+type RefusedError struct{ Reason string }
+
+func (e *RefusedError) Error() string { return "keeper refuses: " + e.Reason }
+
 // Ask sends r and reads one answer into answer, a pointer to an Answer or a
-// Report. It returns when ctx ends.
+// Report. It returns when ctx ends. A keeper that refuses to report is a
+// RefusedError; in an Answer there is place for the reason.
 func (c *Conn) Ask(ctx context.Context, r Request, answer any) error {
-	if err := c.send(r); err != nil {
-		return err
+	sent := c.send(r)
+	err := c.Next(ctx, answer)
+	if refused := (*RefusedError)(nil); sent != nil && err != nil && !errors.As(err, &refused) {
+		return sent
 	}
-	return c.Next(ctx, answer)
+	return err // a refusal may be there before the request could be sent
 }
 
 func (c *Conn) send(r Request) error {
@@ -124,6 +132,14 @@ func (c *Conn) Next(ctx context.Context, answer any) error {
 	}
 	if err := json.Unmarshal(line, answer); err != nil {
 		return &GarbageError{Line: line, Err: err}
+	}
+	if _, ok := answer.(*Answer); !ok {
+		var a struct {
+			Error string `json:"error"`
+		}
+		if json.Unmarshal(line, &a) == nil && a.Error != "" {
+			return &RefusedError{a.Error}
+		}
 	}
 	return nil
 }

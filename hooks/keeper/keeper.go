@@ -196,7 +196,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	tasks.Go(func() { k.route(ctx, events) })
 	tasks.Go(func() { k.memo.run(ctx) })
 	tasks.Go(func() { k.reread(ctx, watch, stop) })
-	tasks.Go(func() { k.serve(ctx, socket) })
+	tasks.Go(func() { newServer(k.log, k.handle).serve(ctx, socket) })
 	k.loop(ctx)
 	if cause := context.Cause(ctx); errors.Is(cause, ErrUnreachable) {
 		return cause

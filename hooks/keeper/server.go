@@ -6,59 +6,110 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
-// maxRequest bounds the one line that a client sends, and askLimit how long it
-// may take: a client that stalls costs one goroutine for that long.
+// Limits of what callers can cost. A caller that gets no place waits in the
+// kernel's queue; nothing is lost by that, since the keeper acts on the record of
+// role requests, which a hook writes before it calls.
 const (
-	maxRequest = 1 << 16
-	askLimit   = 2 * time.Second
+	maxCallers   = 128             // at once, each with two goroutines
+	maxFollowers = 32              // of these, so that hooks find a place
+	maxRequest   = 8 << 10         // bytes of the one line that a caller sends
+	askLimit     = 2 * time.Second // for a caller to send it, and to take each answer
+	refusalsLog  = time.Minute     // between two log lines about refused callers
 )
 
-// serve answers clients until ctx ends.
-func (k *Keeper) serve(ctx context.Context, l *net.UnixListener) {
+// server answers the callers of the keeper's socket.
+type server struct {
+	log *slog.Logger
+	// followers has a place for each of those that may follow at once.
+	followers chan struct{}
+	// handle carries out a request. Its ctx ends when the caller hangs up.
+	handle func(ctx context.Context, r hooks.Request, answer func(any) error) error
+}
+
+func newServer(log *slog.Logger, handle func(ctx context.Context, r hooks.Request, answer func(any) error) error) *server {
+	return &server{log: log, followers: make(chan struct{}, maxFollowers), handle: handle}
+}
+
+// serve answers callers until ctx ends.
+func (s *server) serve(ctx context.Context, l *net.UnixListener) {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
-	var clients sync.WaitGroup
-	defer clients.Wait()
+	var callers sync.WaitGroup
+	defer callers.Wait()
+	places := make(chan struct{}, maxCallers)
+	var refused refusals
 	for {
-		c, err := l.Accept()
+		select {
+		case places <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		c, err := l.AcceptUnix()
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
 			// Out of file descriptors, as the only cause: the next hook finds room again.
-			k.log.Error("cannot take a hook's call", "error", err)
+			s.log.Error("cannot accept a connection", "error", err)
 			select {
 			case <-time.After(100 * time.Millisecond):
 			case <-ctx.Done():
 			}
+			<-places
 			continue
 		}
-		clients.Go(func() {
+		if err := rundir.Trusted(c); err != nil {
+			refused.log(s.log, time.Now(), err)
+			// Into an empty buffer: it cannot block.
+			_ = answer(c, hooks.Answer{Error: "only root may ask the keeper: " + err.Error()})
+			_ = c.Close()
+			<-places
+			continue
+		}
+		callers.Go(func() {
+			defer func() { <-places }()
 			defer c.Close()
-			ctx, cancel := context.WithCancel(ctx)
-			defer cancel()
-			if err := k.client(ctx, cancel, c); err != nil && ctx.Err() == nil {
-				k.log.Debug("client is gone", "error", err)
+			if err := s.call(ctx, c); err != nil && ctx.Err() == nil {
+				s.log.Debug("a caller's connection ended", "error", err)
 			}
 		})
 	}
 }
 
-// client serves one connection; gone is called when the other end hangs up.
-func (k *Keeper) client(ctx context.Context, gone func(), c net.Conn) error {
+// refusals keeps a caller that is refused again and again from filling the log.
+type refusals struct {
+	told  time.Time
+	since int // not told of
+}
+
+func (r *refusals) log(log *slog.Logger, now time.Time, err error) {
+	r.since++
+	if !r.told.IsZero() && now.Sub(r.told) < refusalsLog {
+		return
+	}
+	log.Warn("refused a caller: is the mode of the socket 0600?", "error", err, "refused", r.since)
+	r.told, r.since = now, 0
+}
+
+// call serves one connection.
+func (s *server) call(ctx context.Context, c *net.UnixConn) error {
+	ctx, hungUp := context.WithCancel(ctx)
+	defer hungUp()
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err := c.SetReadDeadline(time.Now().Add(askLimit)); err != nil {
 		return err
 	}
-	r := bufio.NewReaderSize(io.LimitReader(c, maxRequest), 4096)
+	r := bufio.NewReaderSize(io.LimitReader(c, maxRequest), 1<<10)
 	line, err := r.ReadBytes('\n')
 	if err != nil {
 		return err
@@ -66,34 +117,30 @@ func (k *Keeper) client(ctx context.Context, gone func(), c net.Conn) error {
 	if err := c.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
+	reply := func(v any) error { return answer(c, v) }
 	var req hooks.Request
 	if err := json.Unmarshal(line, &req); err != nil {
-		return answer(c, hooks.Answer{Error: "malformed request: " + err.Error()})
+		return reply(hooks.Answer{Error: "malformed request: " + err.Error()})
 	}
-	go func() {
-		_, _ = r.ReadByte() // returns when the client closes
-		gone()
-	}()
-	switch req.Op {
-	case hooks.OpSettle, hooks.OpRelease:
-		if req.Intent == nil {
-			return answer(c, hooks.Answer{Error: "request without intent"})
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		_, _ = r.ReadByte() // returns when the caller closes, or with the deadline below
+		hungUp()
+	})
+	defer reader.Wait()
+	defer func() { _ = c.SetReadDeadline(time.Unix(1, 0)) }()
+	if req.Op == hooks.OpWatch {
+		select {
+		case s.followers <- struct{}{}:
+			defer func() { <-s.followers }()
+		default:
+			return reply(hooks.Answer{Error: fmt.Sprintf("%d others follow the keeper already", maxFollowers)})
 		}
-		a, err := k.settle(ctx, req)
-		if err != nil {
-			return err
-		}
-		return answer(c, a)
-	case hooks.OpStatus:
-		return answer(c, k.status(ctx))
-	case hooks.OpWatch:
-		return k.follow(ctx, func(r hooks.Report) error { return answer(c, r) })
-	default:
-		return answer(c, hooks.Answer{Error: fmt.Sprintf("unknown request %q", req.Op)})
 	}
+	return s.handle(ctx, req, reply)
 }
 
-func answer(c net.Conn, v any) error {
+func answer(c *net.UnixConn, v any) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -101,4 +148,24 @@ func answer(c net.Conn, v any) error {
 	_ = c.SetWriteDeadline(time.Now().Add(askLimit))
 	_, err = c.Write(append(raw, '\n'))
 	return err
+}
+
+// handle carries out a request of the socket.
+func (k *Keeper) handle(ctx context.Context, req hooks.Request, answer func(any) error) error {
+	switch req.Op {
+	case hooks.OpSettle, hooks.OpRelease:
+		if req.Intent == nil {
+			return answer(hooks.Answer{Error: "request without intent"})
+		}
+		a, err := k.settle(ctx, req)
+		if err != nil {
+			return err
+		}
+		return answer(a)
+	case hooks.OpStatus:
+		return answer(k.status(ctx))
+	case hooks.OpWatch:
+		return k.follow(ctx, func(r hooks.Report) error { return answer(r) })
+	}
+	return answer(hooks.Answer{Error: fmt.Sprintf("unknown request %q", req.Op)})
 }
