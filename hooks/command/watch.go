@@ -159,7 +159,10 @@ func paint(c *cli.Context, t *os.File, reports <-chan hooks.Report, ended <-chan
 			continue
 		}
 		var b bytes.Buffer
-		screen(c).Report(&b, aged(r, time.Since(at)))
+		page := screen(c)
+		// Somebody may set the clock meanwhile: count on from the report's arrival.
+		page.Now = at.Add(time.Since(at))
+		page.Report(&b, aged(r, time.Since(at)))
 		_, rows := size(t)
 		if _, err := t.WriteString(frame(b.String(), rows)); err != nil {
 			return err

@@ -129,6 +129,7 @@ func routerMetrics(r hooks.Report) []metric {
 	}
 	at := metric{name: "wanfail_transition_timestamp_seconds", help: "When the last transition to the role began."}
 	took := metric{name: "wanfail_transition_seconds", help: "How long the last transition to the role took."}
+	failed := metric{name: "wanfail_transition_failed_phases", help: "How many phases of that transition failed."}
 	phase := metric{name: "wanfail_transition_phase_seconds", help: "When a phase of that transition had ended, from its begin."}
 	newest := map[hooks.Role]hooks.Transition{}
 	for _, t := range r.Transitions {
@@ -141,15 +142,19 @@ func routerMetrics(r hooks.Report) []metric {
 		}
 		at.add(seconds(t.At), "role", role.String())
 		took.add(t.Took.Seconds(), "role", role.String())
-		seen := map[string]bool{}
+		seen, failures := map[string]bool{}, 0
 		for _, p := range t.Phases {
+			if p.Error != "" {
+				failures++
+			}
 			if !seen[p.Name] { // a series may stand once
 				seen[p.Name] = true
 				phase.add(p.At.Seconds(), "role", role.String(), "phase", p.Name)
 			}
 		}
+		failed.add(float64(failures), "role", role.String())
 	}
-	return []metric{running, failing, replication, vrrp, boot, at, took, phase}
+	return []metric{running, failing, replication, vrrp, boot, at, took, failed, phase}
 }
 
 func labelSet(labels []string) string {

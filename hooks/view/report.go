@@ -228,23 +228,31 @@ func (p *page) transition(first bool, t hooks.Transition, warnings []string) {
 		st = green
 	}
 	p.line(label, st, t.Role.String(), fmt.Sprintf(" at %s, took %s, by %s", p.date(t.At), Short(t.Took), Asked(t.By)))
+	problems := slices.Clone(t.Problems)
 	if len(t.Phases) > 0 {
 		var parts []string
 		for _, ph := range t.Phases {
 			part := ph.Name + " " + Short(ph.At)
 			if ph.Error != "" {
 				part += " (failed)"
+				if !tells(append(problems, warnings...), ph.Error) {
+					problems = append(problems, ph.Name+": "+ph.Error)
+				}
 			}
 			parts = append(parts, part)
 		}
 		p.line("", plain, "", strings.Join(parts, ", "))
 	}
-	for _, problem := range t.Problems {
-		if slices.Contains(warnings, problem) {
-			continue
+	for _, problem := range problems {
+		if !slices.Contains(warnings, problem) {
+			p.line("", yellow, problem, "")
 		}
-		p.line("", yellow, problem, "")
 	}
+}
+
+// tells reports whether one of the texts contains what is to be told.
+func tells(texts []string, what string) bool {
+	return slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(t, what) })
 }
 
 // remedy is what package dhcp says about a finding's code.
