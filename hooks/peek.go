@@ -2,12 +2,13 @@ package hooks
 
 import "github.com/wanfail/wanfail/hooks/rundir"
 
-// ReadIntents returns what is recorded in a run directory, as Store.Load does,
-// and changes nothing there: for those who only look.
-func ReadIntents(dir rundir.Dir) (Intents, error) {
+// ReadIntents returns what is recorded in a run directory, as Store.Load and
+// Store.States do, and changes nothing there: for those who only look.
+func ReadIntents(dir rundir.Dir) (Intents, States, error) {
 	boot, err := BootID()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return (&Store{dir: dir, boot: boot}).Load()
+	f, err := (&Store{dir: dir, boot: boot}).load()
+	return f.Intents, f.States, err
 }

@@ -18,6 +18,7 @@ type Report struct {
 	Since      time.Time `json:"since,omitzero"` // zero: nobody has asked yet, and no keeper runs
 	By         string    `json:"by"`             // who asked for the role
 	Changes    int       `json:"role_changes"`   // of the role since the keeper started
+	VRRP       []VRRP    `json:"vrrp"`           // what keepalived said last
 	WANs       []WAN     `json:"wans"`
 	Services   []Service `json:"services"`
 	Conntrackd string    `json:"conntrackd,omitzero"`
@@ -38,6 +39,17 @@ type Daemon struct {
 type AtBoot struct {
 	Name    string `json:"name"`
 	Enabled bool   `json:"enabled"`
+}
+
+// VRRP is what keepalived said last of an instance or group. It is kept when a
+// person sets the role by hand, and when keepalived has ended.
+type VRRP struct {
+	Name  string    `json:"name"`  // of the instance or group; empty: its hooks name none
+	State string    `json:"state"` // as keepalived said it, "MASTER"
+	Role  Role      `json:"role"`  // what that means
+	Since time.Time `json:"since"`
+	PID   int       `json:"pid"`   // of the keepalived that said it
+	Alive bool      `json:"alive"` // it still runs
 }
 
 // WAN is one uplink in a Report.

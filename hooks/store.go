@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ type Store struct {
 type file struct {
 	Boot    string  `json:"boot"`
 	Intents Intents `json:"intents"`
+	States  States  `json:"states,omitempty"`
 }
 
 // maxFile bounds what is read: a few hundred scopes at the longest.
@@ -54,26 +56,38 @@ func BootID() (string, error) {
 // none; an unreadable one is none and an error, so that the caller stays backup
 // and says why.
 func (s *Store) Load() (Intents, error) {
+	f, err := s.load()
+	return f.Intents, err
+}
+
+// States returns what keepalived said last, as Load returns the intents.
+func (s *Store) States() (States, error) {
+	f, err := s.load()
+	return f.States, err
+}
+
+func (s *Store) load() (file, error) {
 	record := s.dir.Intents()
 	raw, err := record.Read(maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return file{}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read intent: %w", err)
+		return file{}, fmt.Errorf("read intent: %w", err)
 	}
 	var f file
 	if err := json.Unmarshal(raw, &f); err != nil {
-		return nil, fmt.Errorf("intent record %s is corrupt, the next hook replaces it: %w", record, err)
+		return file{}, fmt.Errorf("intent record %s is corrupt, the next hook replaces it: %w", record, err)
 	}
 	if f.Boot != s.boot {
-		return nil, nil
+		return file{}, nil
 	}
-	return f.Intents, nil
+	return f, nil
 }
 
 // Record stores i unless a newer intent covers all that it would drive; then
-// that one is returned and nothing is written. Concurrent calls, from any number
+// that one is returned, and of i no more is kept than what keepalived says by it.
+// Concurrent calls, from any number
 // of processes, leave the newest. Each takes well below a millisecond; only one
 // that was stopped holds the lock for longer, which is what limit is for.
 //
@@ -86,25 +100,30 @@ func (s *Store) Record(i Intent, limit time.Duration) (newer *Intent, err error)
 	}
 	defer unlock()
 	// A corrupt record orders nothing any more: the wish at hand is the newest known.
-	have, loadErr := s.Load()
-	have, newer = have.With(i)
-	if newer != nil {
+	have, loadErr := s.load()
+	have.Boot = s.boot
+	have.States = have.States.With(i, Process.Gone)
+	have.Intents, newer = have.Intents.With(i)
+	if newer != nil && !slices.Contains(have.States, i) {
 		return newer, nil
 	}
-	raw, err := json.Marshal(file{Boot: s.boot, Intents: have})
+	raw, err := json.Marshal(have)
 	if err != nil {
 		return nil, errors.Join(loadErr, err)
 	}
 	if len(raw) > maxFile {
-		return nil, fmt.Errorf("record intent: %d instances are too many", len(have))
+		return nil, fmt.Errorf("record intent: %d instances are too many", len(have.Intents))
 	}
 	if err := s.dir.Intents().Write(raw); err != nil {
+		if newer != nil {
+			return newer, nil // what keepalived says is for people then
+		}
 		if i.Role == Backup {
 			_ = s.dir.Intents().Remove()
 		}
 		return nil, fmt.Errorf("record intent: %w", err)
 	}
-	return nil, nil
+	return newer, nil
 }
 
 // TakeOver puts the intents that keepalived's FIFO told to an earlier reader in

@@ -94,9 +94,14 @@ keeper, to make it so; where none runs, it starts one. The newest word wins.`,
 func commands() []*cli.Command {
 	wait := &cli.DurationFlag{Name: "wait", Value: 5 * time.Second, Usage: "how long to wait until the role is reached"}
 	dryRun := &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "print what would change, and change nothing", DisableDefaultText: true}
+	force := &cli.BoolFlag{Name: "force", Usage: "although a running keepalived says that this router is not master", DisableDefaultText: true}
 	role := func(name, usage string, role hooks.Role, aliases ...string) *cli.Command {
+		flags := []cli.Flag{wait, dryRun}
+		if role == hooks.Primary {
+			flags = append(flags, force)
+		}
 		return &cli.Command{
-			Name: name, Aliases: aliases, Usage: usage, Flags: []cli.Flag{wait, dryRun},
+			Name: name, Aliases: aliases, Usage: usage, Flags: flags,
 			Action: asRoot(func(c *cli.Context) error {
 				if c.Bool("dry-run") {
 					return rehearse(c, role)

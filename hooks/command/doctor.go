@@ -189,7 +189,7 @@ func inUse(ctx context.Context, dir rundir.Dir, f *doctor.Facts, peer *doctor.Id
 	if peer != nil && peer.Role == hooks.Primary {
 		return errors.New("the peer is primary, its file says")
 	}
-	intents, err := hooks.ReadIntents(dir)
+	intents, _, err := hooks.ReadIntents(dir)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,9 @@ func rehearse(c *cli.Context, role hooks.Role) error {
 		return err
 	}
 	r := keeper.Rehearse(c.Context, o, role)
+	for _, d := range disputes(c, hooks.Intent{Role: role, Owner: hooks.Keepalived()}) {
+		r.Problems = append(r.Problems, d.Says())
+	}
 	conn, err := hooks.Dial(c.Context, o.RunDir)
 	if err == nil {
 		_ = conn.Close()

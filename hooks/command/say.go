@@ -116,6 +116,10 @@ func say(c *cli.Context, op, scope, state string) error {
 	if i.Role == hooks.Primary && hooks.Orphaned() {
 		return errors.New("the keepalived that asked is gone")
 	}
+	against := disputes(c, i)
+	if i.Role == hooks.Primary && len(against) > 0 && c.Command.Name == "primary" && !c.Bool("force") {
+		return &usageError{refusal(against[0])}
+	}
 	var err error
 	if i.Token, err = hooks.ProcessToken(); err != nil {
 		return err
@@ -126,6 +130,10 @@ func say(c *cli.Context, op, scope, state string) error {
 		return err
 	}
 	report(c, log, a)
+	for _, d := range against {
+		log.Warn(d.Text())
+		fmt.Fprintln(c.App.ErrWriter, "wanfail: warning:", d.Text()+advice(d))
+	}
 	if a.Outcome == hooks.Degraded {
 		return exitError(exitDegraded)
 	}

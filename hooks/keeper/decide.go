@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/config"
 )
 
 // lingering is how long a muted link stays where connections are replicated: the
@@ -24,6 +25,13 @@ func (k *Keeper) reload() {
 	for _, i := range recorded {
 		k.hear(i)
 	}
+	states, err := k.store.States()
+	if err == nil { // else said above
+		for _, i := range states {
+			k.states = k.states.With(i, k.gone)
+		}
+		k.own()
+	}
 	// What is known here but not there was lost there: a later keeper needs it.
 	k.preserve(recorded)
 }
@@ -39,18 +47,25 @@ func (k *Keeper) preserve(recorded hooks.Intents) {
 // hear takes one intent, whatever way it came. An older one than is known
 // already changes nothing.
 func (k *Keeper) hear(i hooks.Intent) (newer *hooks.Intent) {
+	k.states = k.states.With(i, k.gone)
 	with, newer := k.intents.With(i)
-	if newer != nil {
-		return newer
+	if newer == nil {
+		k.intents = with
 	}
-	k.intents = with
 	k.own()
-	return nil
+	return newer
 }
 
-// own watches each keepalived that an intent rests on, and no other.
+// own watches each keepalived that an intent or a reported state rests on, and no
+// other.
 func (k *Keeper) own() {
 	needed := map[hooks.Process]bool{}
+	for _, i := range k.states {
+		needed[i.Owner] = true
+		if k.owners[i.Owner] == nil {
+			k.owners[i.Owner] = k.watchOwner(i.Owner, 0)
+		}
+	}
 	for _, i := range k.intents {
 		if i.Role != hooks.Primary {
 			continue
@@ -150,6 +165,26 @@ func (k *Keeper) wanted(instance string) verdict {
 		}
 		return ""
 	})
+}
+
+// gone reports whether a keepalived has ended, or is about to.
+func (k *Keeper) gone(p hooks.Process) bool {
+	if o := k.owners[p]; o != nil {
+		return o.gone != ""
+	}
+	return p.Gone()
+}
+
+// disputes are warnings about roles that were set by hand while keepalived says
+// something else.
+func disputes(wans []config.WAN, is hooks.Intents, states hooks.States, gone func(hooks.Process) bool) (all []string) {
+	for _, w := range wans {
+		i, ok := is.For(w.Instance)
+		if d, disputed := states.Disputed(i, w.Instance, gone); ok && disputed {
+			all = append(all, w.Name+": "+d.Text())
+		}
+	}
+	return all
 }
 
 // decide compares what should be with what was ordered, gives orders, and tells

@@ -56,6 +56,7 @@ type Keeper struct {
 
 	// What follows belongs to the loop.
 	intents     hooks.Intents
+	states      hooks.States // what keepalived said last
 	owners      map[hooks.Process]*owner
 	wans        []*wan
 	daemons     *daemons

@@ -28,8 +28,10 @@ func Look(ctx context.Context, o Options) hooks.Report {
 			r.Warnings = append(r.Warnings, err.Error())
 		}
 	}
-	recorded, err := hooks.ReadIntents(o.RunDir)
+	recorded, states, err := hooks.ReadIntents(o.RunDir)
 	warn(err)
+	r.VRRP = states.Reported(hooks.Process.Gone)
+	r.Warnings = append(r.Warnings, disputes(o.Config.WANs, recorded, states, hooks.Process.Gone)...)
 	if len(recorded) == 0 {
 		r.By = nobody
 	}

@@ -74,7 +74,7 @@ func (r *rehearsal) hears(event string) {
 
 // role notes whether the role would be another than the recorded one.
 func (r *rehearsal) role(role hooks.Role) {
-	recorded, _ := hooks.ReadIntents(r.RunDir) // a hook replaces what cannot be read
+	recorded, _, _ := hooks.ReadIntents(r.RunDir) // a hook replaces what cannot be read
 	for _, w := range r.Config.WANs {
 		if wanted(recorded, w.Instance, goneNow).role != role {
 			r.hears(role.String())

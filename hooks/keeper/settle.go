@@ -155,8 +155,9 @@ func (k *Keeper) describe() hooks.Report {
 		Version: k.Version, PID: os.Getpid(), Role: k.role, Since: k.since, By: k.by,
 		WANs: []hooks.WAN{}, Services: []hooks.Service{},
 		Transitions: append([]hooks.Transition{}, k.past...), Warnings: []string{},
-		Conntrackd: k.replication(),
+		Conntrackd: k.replication(), VRRP: k.states.Reported(k.gone),
 	}
+	r.Warnings = append(r.Warnings, disputes(k.Config.WANs, k.intents, k.states, k.gone)...)
 	for _, w := range k.wans {
 		n := w.state.wan
 		if w.state.epoch == 0 { // not begun yet

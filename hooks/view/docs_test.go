@@ -50,7 +50,7 @@ func TestDocumented(t *testing.T) {
 	compare("The words", words(), nil)
 
 	var fields []string
-	for _, v := range []any{hooks.Report{}, hooks.WAN{}, hooks.Reach{}, hooks.Service{}, hooks.Transition{}, hooks.Phase{}, hooks.Daemon{}, hooks.AtBoot{}} {
+	for _, v := range []any{hooks.Report{}, hooks.VRRP{}, hooks.WAN{}, hooks.Reach{}, hooks.Service{}, hooks.Transition{}, hooks.Phase{}, hooks.Daemon{}, hooks.AtBoot{}} {
 		for f := range reflect.TypeOf(v).NumField() {
 			name, _, _ := strings.Cut(reflect.TypeOf(v).Field(f).Tag.Get("json"), ",")
 			fields = append(fields, name)

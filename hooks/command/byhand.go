@@ -1,0 +1,57 @@
+package command
+
+import (
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/config"
+)
+
+// disputes are what a running keepalived says against a role that a person asks
+// for, each once. What keepalived itself asks for is disputed by nobody.
+func disputes(c *cli.Context, i hooks.Intent) (all []hooks.Dispute) {
+	if i.Owner != (hooks.Process{}) {
+		return nil
+	}
+	_, states, err := hooks.ReadIntents(runDir(c))
+	if err != nil {
+		return nil // nothing is known, and the command replaces what cannot be read
+	}
+	for _, instance := range instances(c, states) {
+		if d, ok := states.Disputed(i, instance, hooks.Process.Gone); ok && !slices.Contains(all, d) {
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+// instances are those that drive a WAN or, without a readable configuration, all
+// that keepalived has named.
+func instances(c *cli.Context, states hooks.States) (names []string) {
+	cfg, err := config.Load(c.String("config"))
+	for _, w := range cfg.WANs {
+		names = append(names, w.Instance)
+	}
+	if err != nil {
+		for _, s := range states {
+			names = append(names, s.Scope)
+		}
+	}
+	return names
+}
+
+// refusal tells a person why this router does not become primary.
+func refusal(d hooks.Dispute) string {
+	return d.Says() + ", so the peer is probably primary; two primaries with one MAC address break both. " +
+		"To move the role, run `wanfail drill` on the master or stop keepalived there; to be primary all the same, add --force"
+}
+
+// advice is for those who made the router backup while it is master.
+func advice(d hooks.Dispute) string {
+	if d.ByHand.Role == hooks.Primary {
+		return ""
+	}
+	return "; to hand the role to the peer, run `wanfail drill` or stop keepalived"
+}
