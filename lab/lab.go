@@ -34,6 +34,10 @@ func New(ctx context.Context, o Options) (_ *Lab, err error) {
 		return nil, errors.New("lab: call lab.Main first")
 	}
 	l := &Lab{opt: o}
+	setAddresses("192.168.77.", "10.77.0.")
+	if o.Bare {
+		setAddresses("192.168.10.", "10.99.0.")
+	}
 	began := time.Now()
 	defer func() {
 		if err != nil {

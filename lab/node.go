@@ -23,6 +23,8 @@ type Node struct {
 	spec  sandbox.Spec
 	disk  *sandbox.Disk
 	jacks []jack
+	bare  bool          // interfaces are down and without addresses
+	loose map[Port]bool // without a cable at the next boot
 	// Applied at each boot, after the jacks are plugged in.
 	setup  func(*netlink.Handle) error // may be nil
 	sysctl map[string]string           // below /proc/sys
@@ -43,7 +45,7 @@ func newNode(spec sandbox.Spec, jacks ...jack) (*Node, error) {
 func (n *Node) boot() error {
 	m, err := sandbox.Boot(n.disk, n.spec, func(m *sandbox.Machine) error {
 		for _, j := range n.jacks {
-			if err := plug(m, n.Name, j); err != nil {
+			if err := plug(m, n.Name, j, !n.loose[portOf(j.sw, n.Name)], n.bare); err != nil {
 				return err
 			}
 		}

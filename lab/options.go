@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -72,6 +73,10 @@ type Options struct {
 	// Client is the line of primary-backup.sh that gets the address. Empty:
 	// udhcpc in the background, as soon as it has a lease.
 	Client, StopClient string
+	// Bare routers are as Debian's installer leaves them: ports without an address,
+	// no configuration, services enabled as their packages do it. The addresses of
+	// the LAN are those of the documents. Scheme and Conntrackd mean nothing.
+	Bare bool
 	// Log receives a line for each step of the building; nil: none.
 	Log io.Writer
 }
@@ -104,6 +109,9 @@ func (o *Options) setDefaults() error {
 	if o.Client == "" {
 		o.Client, o.StopClient = "udhcpc -b -i wan -p /run/udhcpc.wan.pid -s /etc/udhcpc/default.script", "kill $(cat /run/udhcpc.wan.pid)"
 	}
+	if o.Bare && o.Backend != Systemd {
+		return errors.New("a bare router runs systemd")
+	}
 	if o.Backend != Systemd && o.Backend != Init {
 		return fmt.Errorf("unknown backend %q", o.Backend)
 	}
@@ -127,15 +135,31 @@ var (
 	WANPrefix    = netip.MustParsePrefix("203.0.114.0/24")
 	Gateway      = netip.MustParseAddr("203.0.114.1")
 	InternetAddr = netip.MustParseAddr("198.51.100.10")
-	ClientAddr   = netip.MustParseAddr("192.168.77.100")
-	VIP          = netip.MustParsePrefix("192.168.77.1/24")
 
-	ispInside  = netip.MustParsePrefix("198.51.100.1/24")
-	poolFirst  = netip.MustParseAddr("203.0.114.50")
-	poolLast   = netip.MustParseAddr("203.0.114.99")
-	routerLAN  = [2]netip.Prefix{netip.MustParsePrefix("192.168.77.2/24"), netip.MustParsePrefix("192.168.77.3/24")}
-	routerSync = [2]netip.Prefix{netip.MustParsePrefix("10.77.0.2/24"), netip.MustParsePrefix("10.77.0.3/24")}
+	ispInside = netip.MustParsePrefix("198.51.100.1/24")
+	poolFirst = netip.MustParseAddr("203.0.114.50")
+	poolLast  = netip.MustParseAddr("203.0.114.99")
 )
+
+// Addresses of the LAN and of the link between the routers: of the lab that was
+// built last.
+var (
+	ClientAddr netip.Addr
+	VIP        netip.Prefix
+	routerLAN  [2]netip.Prefix
+	routerSync [2]netip.Prefix
+)
+
+func init() { setAddresses("192.168.77.", "10.77.0.") }
+
+func setAddresses(lan, sync string) {
+	ClientAddr = netip.MustParseAddr(lan + "100")
+	VIP = netip.MustParsePrefix(lan + "1/24")
+	for i := range routerLAN {
+		routerLAN[i] = netip.MustParsePrefix(fmt.Sprintf("%s%d/24", lan, 2+i))
+		routerSync[i] = netip.MustParsePrefix(fmt.Sprintf("%s%d/24", sync, 2+i))
+	}
+}
 
 // SharedMAC is the one that both routers give to their WAN.
 func SharedMAC() net.HardwareAddr { return net.HardwareAddr{0x02, 0x68, 0x71, 0x2e, 0x62, 0x67} }

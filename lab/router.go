@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"time"
@@ -39,9 +40,12 @@ func (l *Lab) newRouter(i int, mac func(machine, iface byte) net.HardwareAddr) (
 	if err != nil {
 		return nil, err
 	}
-	n.sysctl = map[string]string{"net/ipv4/ip_forward": "1"}
 	r := &Router{Node: n, l: l, index: i}
-	if err := r.configure(); err != nil {
+	configure := r.configure
+	if l.opt.Bare {
+		configure = r.asInstalled
+	}
+	if err := configure(); err != nil {
 		return nil, fmt.Errorf("configure %s: %w", n.Name, err)
 	}
 	return r, nil
@@ -49,6 +53,7 @@ func (l *Lab) newRouter(i int, mac func(machine, iface byte) net.HardwareAddr) (
 
 // configure fills the disk.
 func (r *Router) configure() error {
+	r.sysctl = map[string]string{"net/ipv4/ip_forward": "1"}
 	o := r.l.opt
 	i, peer := r.index, 1-r.index
 	data := map[string]any{
@@ -100,8 +105,7 @@ func (r *Router) configure() error {
 	if err := r.disk.Symlink("miniupnpd/miniupnpd.conf", "/etc/miniupnpd.conf"); err != nil {
 		return err
 	}
-	// systemd generates one at each boot of a machine that has none.
-	if err := r.WriteFile("/etc/machine-id", fmt.Sprintf("%032x\n", 0x1ab0+i), 0o444); err != nil {
+	if err := r.writeMachineID(); err != nil {
 		return err
 	}
 	enabled := []string{"nftables.service"}
@@ -131,6 +135,11 @@ func (r *Router) configure() error {
 		}
 	}
 	return nil
+}
+
+// writeMachineID: systemd generates one at each boot of a machine that has none.
+func (r *Router) writeMachineID() error {
+	return r.WriteFile("/etc/machine-id", fmt.Sprintf("%032x\n", 0x1ab0+r.index), 0o444)
 }
 
 // notifies are the hooks of a scheme.
@@ -203,25 +212,55 @@ func (r *Router) Crash() error {
 
 // PowerOff is the orderly way: systemd stops everything, then the machine.
 func (r *Router) PowerOff(ctx context.Context) error {
+	return r.GoDown(ctx, "systemctl", "poweroff")
+}
+
+// GoDown runs a command that ends with the machine going down, and returns when it
+// has. The command must not fail before that.
+func (r *Router) GoDown(ctx context.Context, name string, arg ...string) error {
 	m, err := r.machine()
 	if err != nil {
 		return err
 	}
-	// How the command ends is a matter of which process the machine kills first.
-	if _, err := r.Start(ctx, "systemctl", "poweroff"); err != nil {
+	p, err := r.Start(ctx, name, arg...)
+	if err != nil {
 		return err
 	}
+	failed := make(chan error, 1)
+	go func() {
+		// How it ends once the machine kills its processes tells nothing.
+		if err := p.Wait(); exitCode(err) > 0 {
+			failed <- fmt.Errorf("%w: %s", err, p.Output())
+		}
+	}()
 	select {
 	case <-m.Dead():
+	case err := <-failed:
+		return fmt.Errorf("take %s down: %w", r.Name, err)
 	case <-ctx.Done():
-		return fmt.Errorf("power off %s: %w", r.Name, context.Cause(ctx))
+		return fmt.Errorf("take %s down: %w", r.Name, context.Cause(ctx))
 	}
 	return r.Crash()
+}
+
+// exitCode of a process that ended by itself; -1 for one that was killed.
+func exitCode(err error) int {
+	if e := (*exec.ExitError)(nil); errors.As(err, &e) {
+		return e.ExitCode()
+	}
+	return -1
 }
 
 // LAN and WAN are the router's ports on the switches.
 func (r *Router) LAN() Port { return portOf(switchLAN, r.Name) }
 func (r *Router) WAN() Port { return portOf(switchISP, r.Name) }
+
+// Sync is its port on the link between the routers.
+func (r *Router) Sync() Port { return portOf(switchSync, r.Name) }
+
+// BootsWithoutCable takes the cable out of a port of the router at its next boot;
+// Plug puts it in.
+func (r *Router) BootsWithoutCable(port Port) { r.loose = map[Port]bool{port: true} }
 
 // Address is the router's own on the LAN, the source of its adverts.
 func (r *Router) Address() netip.Addr { return routerLAN[r.index].Addr() }

@@ -55,8 +55,9 @@ type jack struct {
 	addrs []string // with prefix length
 }
 
-// plug connects a machine with a switch.
-func plug(m *sandbox.Machine, machine string, j jack) error {
+// plug connects a machine with a switch: with a cable, if there is one. A bare
+// machine sets the interface up itself.
+func plug(m *sandbox.Machine, machine string, j jack, cable, bare bool) error {
 	port := string(portOf(j.sw, machine))
 	br, err := netlink.LinkByName(j.sw)
 	if err != nil {
@@ -71,13 +72,18 @@ func plug(m *sandbox.Machine, machine string, j jack) error {
 	if err := netlink.LinkAdd(veth); err != nil {
 		return fmt.Errorf("add %s: %w", port, err)
 	}
-	if err := netlink.LinkSetUp(veth); err != nil {
-		return fmt.Errorf("set %s up: %w", port, err)
+	if cable {
+		if err := netlink.LinkSetUp(veth); err != nil {
+			return fmt.Errorf("set %s up: %w", port, err)
+		}
 	}
 	return withHandle(m.NetNS(), func(h *netlink.Handle) error {
 		l, err := h.LinkByName(j.iface)
 		if err != nil {
 			return fmt.Errorf("find %s: %w", j.iface, err)
+		}
+		if bare {
+			return nil
 		}
 		if err := h.LinkSetUp(l); err != nil {
 			return fmt.Errorf("set %s up: %w", j.iface, err)

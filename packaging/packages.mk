@@ -78,11 +78,13 @@ $(DEB_ARCHS:%=packages-deb-%): packages-deb-%: $(PACKAGES_DIR)/deb-%/wanfail $(P
 	rm -rf $(stage) && umask 022 && \
 	install -Dm755 $< $(stage)/usr/sbin/wanfail && \
 	install -Dm644 packaging/systemd/wanfail.service $(stage)/usr/lib/systemd/system/wanfail.service && \
+	install -Dm644 packaging/systemd/conntrackd.conf $(stage)/usr/lib/systemd/system/conntrackd.service.d/wanfail.conf && \
+	install -Dm644 packaging/debian/modules-load.conf $(stage)/usr/lib/modules-load.d/wanfail.conf && \
 	install -Dm644 packaging/debian/10-wanfail.network $(stage)/usr/lib/systemd/network/10-wanfail.network && \
 	install -Dm644 packaging/debian/60-wanfail.rules $(stage)/usr/lib/udev/rules.d/60-wanfail.rules && \
 	install -Dm644 packaging/debian/copyright $(stage)/usr/share/doc/wanfail/copyright && \
 	install -d $(stage)/etc/wanfail/hooks.d && \
-	for dir in keepalived conntrackd nftables hooks.d; do \
+	for dir in conntrackd dnsmasq hooks.d keepalived miniupnpd networkd nftables sysctl; do \
 		install -Dm644 -t $(stage)/usr/share/doc/wanfail/examples/$$dir packaging/$$dir/* || exit; \
 	done && \
 	if [ -f docs/debian.md ]; then install -Dm644 -t $(stage)/usr/share/doc/wanfail docs/debian.md; fi && \

@@ -66,9 +66,14 @@ type world struct {
 
 func build(t *testing.T, limit time.Duration) *world {
 	t.Helper()
+	return buildWith(t, limit, lab.Options{Scheme: lab.NoScheme, Conntrackd: true})
+}
+
+func buildWith(t *testing.T, limit time.Duration, o lab.Options) *world {
+	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), limit, fmt.Errorf("not within %v", limit))
 	t.Cleanup(cancel)
-	l, err := lab.New(ctx, lab.Options{Scheme: lab.NoScheme, Conntrackd: true})
+	l, err := lab.New(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}
