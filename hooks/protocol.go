@@ -15,10 +15,11 @@ import (
 // Requests that a keeper understands. A connection to its socket carries one
 // request and its answers, each one line of JSON.
 const (
-	OpSettle  = "settle"  // take Intent, answer once it is reached, superseded or Wait has passed
-	OpStatus  = "status"  // answer with a Report
-	OpWatch   = "watch"   // answer with a Report now and after each change, until the connection ends
-	OpRelease = "release" // primary only: as OpSettle with a backup intent, giving the lease back first; the keeper records it
+	OpSettle   = "settle"   // take Intent, answer once it is reached, superseded or Wait has passed
+	OpStatus   = "status"   // answer with a Report
+	OpWatch    = "watch"    // answer with a Report now and after each change, until the connection ends
+	OpAnnounce = "announce" // announce the addresses that Intent covers again; it is no role request
+	OpRelease  = "release"  // primary only: as OpSettle with a backup intent, giving the lease back first; the keeper records it
 )
 
 // Request is what a hook sends.

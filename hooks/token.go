@@ -38,6 +38,9 @@ func comparePID(a, b int) int {
 	return cmp.Compare(a, b)
 }
 
+// Boot is the boot time of the moment that the token stands for.
+func (t Token) Boot() time.Duration { return time.Duration(t.Ticks) * tick }
+
 // String is for logs.
 func (t Token) String() string { return fmt.Sprintf("%d/%d/%d", t.Ticks, t.PID, t.Seq) }
 

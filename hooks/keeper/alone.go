@@ -3,12 +3,16 @@ package keeper
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks"
-	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/keeper/router"
+	"github.com/wanfail/wanfail/hooks/keeper/wan"
+	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/services"
 )
 
@@ -20,26 +24,217 @@ const aloneWait = 500 * time.Millisecond
 // intents want that. Silence comes first and waits for nothing. With finish the
 // call also stays until links that have to linger are deleted; without, the next
 // keeper does that.
+//
+// It holds the keeper's lock while it deletes links, and not while services stop:
+// a keeper that starts meanwhile takes over at once.
 func Alone(ctx context.Context, o Options, i hooks.Intent, finish bool) hooks.Answer {
-	l := lone{Options: o, intent: i, start: time.Now()}
+	l := newLone(o, i)
 	l.silence(ctx)
-	unlock, err := hooks.LockWithin(ctx, o.RunDir.KeeperLock(), aloneWait)
-	if err == nil {
-		defer unlock()
-	} // else: a keeper that hangs is in the way, and what it holds must go all the same
-	lingers := l.clear(ctx)
-	_, err = o.Network.PurgeOrphans(ctx, links(o.Config.WANs))
+	unlock, _ := hooks.LockWithin(ctx, o.RunDir.KeeperLock(), aloneWait)
+	// No lock: a keeper that hangs is in the way, and what it holds must go all the same.
+	l.clear(ctx)
+	_, err := o.Network.PurgeOrphans(ctx, links(o.Config.WANs))
 	l.problem(err)
+	if unlock != nil {
+		unlock()
+	}
 	l.platform(ctx)
-	if finish && len(lingers) > 0 {
-		select {
-		case <-time.After(lingering):
-		case <-ctx.Done():
-		}
-		for _, w := range lingers {
-			l.remove(ctx, w)
+	if finish {
+		l.finish(ctx)
+	}
+	return l.answer()
+}
+
+// Silence stops the transmission of the WANs that i and the recorded intents want
+// to be silent. It is safe beside a keeper that does the same.
+func Silence(ctx context.Context, o Options, i hooks.Intent) error {
+	l := newLone(o, i)
+	l.silence(ctx)
+	if len(o.Config.WANs) == 0 { // no configuration to go by, but there is the mark
+		_, err := o.Network.PurgeOrphans(ctx, nil)
+		l.problem(err)
+	}
+	for _, w := range l.wans {
+		if d, ok := w.next.(wan.Done); ok {
+			l.problem(d.Err)
 		}
 	}
+	if len(l.problems) > 0 {
+		return errors.New(strings.Join(l.problems, "; "))
+	}
+	return nil
+}
+
+// lone executes in a hook what the machines decide.
+type lone struct {
+	Options
+	intent   hooks.Intent
+	start    time.Time
+	wans     []*loneWAN
+	phases   []hooks.Phase
+	problems []string
+}
+
+// loneWAN is a WAN that is driven by a hook.
+type loneWAN struct {
+	*uplink
+	next wan.Event // that its machine has not taken, nil: none
+}
+
+func newLone(o Options, i hooks.Intent) *lone {
+	l := &lone{Options: o, intent: i, start: time.Now()}
+	for _, w := range o.Config.WANs {
+		l.wans = append(l.wans, &loneWAN{uplink: newUplink(w, o.Network, o.RunDir.Lease(w.Name), nil, o.Log, nil)})
+	}
+	return l
+}
+
+// decision is what the record says, with the intent at hand, which may be missing
+// there: it could not be written then.
+func (l *lone) decision() router.Decision {
+	var intents hooks.Intents
+	store, err := hooks.OpenStore(l.RunDir)
+	if err == nil {
+		intents, err = store.Load()
+	}
+	if err != nil && len(l.problems) == 0 {
+		l.problem(err)
+	}
+	intents, _ = intents.With(l.intent)
+	return router.Decide(intents, instances(l.Config), goneNow)
+}
+
+// backups are the WANs that are to be silent.
+func (l *lone) backups() (all []*loneWAN) {
+	for n, v := range l.decision().WANs {
+		if v.Role == hooks.Backup {
+			all = append(all, l.wans[n])
+		}
+	}
+	return all
+}
+
+// silence orders them to be backup and takes the first step of that.
+func (l *lone) silence(ctx context.Context) {
+	for _, w := range l.backups() {
+		w.next = w.once(ctx, wan.Ordered{Order: l.order()})
+	}
+}
+
+func (l *lone) order() wan.Order {
+	o := wan.Order{Epoch: 1, Role: hooks.Backup}
+	if l.Replica != nil {
+		o.Linger = router.Lingering
+	}
+	return o
+}
+
+// clear takes all other steps. Time has passed since silence: a newer request may
+// want some of the WANs back.
+func (l *lone) clear(ctx context.Context) {
+	for _, w := range l.backups() {
+		if w.next == nil { // it was to be primary a moment ago
+			w.next = wan.Ordered{Order: l.order()}
+		}
+		w.step(ctx, w.next)
+		w.next = nil
+	}
+}
+
+// platform stops the services and takes back what the publishers were told, until
+// a keeper is there to do that.
+func (l *lone) platform(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer cancel()
+	beside.Go(func() {
+		if l.awaitKeeper(ctx) {
+			cancel()
+		}
+	})
+	d := l.decision()
+	var withdrawals sync.WaitGroup
+	errs := make(chan error, len(l.Publishers)*len(l.wans))
+	for n, w := range l.wans {
+		if d.WANs[n].Role == hooks.Primary {
+			continue
+		}
+		for _, pub := range l.Publishers {
+			withdrawals.Go(func() { errs <- call(ctx, pub, w.wan, nil) })
+		}
+	}
+	if d.Role == hooks.Backup && l.Services != nil {
+		for _, r := range services.Converge(ctx, l.Services, installed(ctx, l.Options), false, serviceLimit) {
+			if ctx.Err() == nil && (r.Changed || r.Err != nil) {
+				l.phase(hooks.Phase{Name: hooks.PhaseStop + " " + r.Name, Took: r.Took, At: time.Since(l.start)}, r.Err)
+			}
+		}
+	}
+	withdrawals.Wait()
+	close(errs)
+	for err := range errs {
+		if ctx.Err() == nil {
+			l.problem(err)
+		}
+	}
+}
+
+// awaitKeeper reports whether a keeper has come to listen, before ctx ends.
+func (l *lone) awaitKeeper(ctx context.Context) bool {
+	watch, err := hooks.WatchDir(l.RunDir.String(), rundir.SocketFile)
+	if err != nil {
+		return false
+	}
+	defer watch.Close()
+	return watch.Wait(ctx) == nil
+}
+
+// lingers reports whether the link is to be deleted later.
+func (w *loneWAN) lingers() bool {
+	return w.next == nil && w.machine.State().WAN.State == hooks.StateMuted
+}
+
+// finish deletes links that had to linger, unless a keeper does that.
+func (l *lone) finish(ctx context.Context) {
+	for _, w := range l.wans {
+		if !w.lingers() {
+			continue
+		}
+		select {
+		case <-time.After(w.machine.Wake() - dhcp.BootTime()):
+		case <-ctx.Done():
+			return
+		}
+	}
+	if answers(ctx, l.RunDir) {
+		return
+	}
+	unlock, err := hooks.LockWithin(ctx, l.RunDir.KeeperLock(), aloneWait)
+	if err != nil {
+		return // one that is starting
+	}
+	defer unlock()
+	for _, w := range l.backups() {
+		if w.lingers() {
+			w.step(ctx, wan.Woke{})
+		}
+	}
+}
+
+// answer is what a person or keepalived's log is told.
+func (l *lone) answer() hooks.Answer {
+	for _, w := range l.wans {
+		for _, p := range w.machine.State().Phases {
+			p.Name = router.PhaseOf(len(l.wans), w.wan.Name, p.Name)
+			l.phases = append(l.phases, p)
+			if p.Error != "" {
+				l.problem(errors.New(p.Error))
+			}
+		}
+	}
+	slices.SortStableFunc(l.phases, func(a, b hooks.Phase) int { return int(a.At - b.At) })
 	outcome := hooks.Reached
 	if len(l.problems) > 0 {
 		outcome = hooks.Degraded
@@ -50,117 +245,7 @@ func Alone(ctx context.Context, o Options, i hooks.Intent, finish bool) hooks.An
 	}
 }
 
-// Silence takes the voice of the WANs that i and the recorded intents want to be
-// silent. It is safe beside a keeper that does the same.
-func Silence(ctx context.Context, o Options, i hooks.Intent) error {
-	l := lone{Options: o, intent: i, start: time.Now()}
-	l.silence(ctx)
-	if len(o.Config.WANs) == 0 { // no configuration to go by, but there is the mark
-		_, err := o.Network.PurgeOrphans(ctx, nil)
-		l.problem(err)
-	}
-	if len(l.problems) > 0 {
-		return errors.New(strings.Join(l.problems, "; "))
-	}
-	return nil
-}
-
-// lone is one run of Alone.
-type lone struct {
-	Options
-	intent   hooks.Intent
-	start    time.Time
-	phases   []hooks.Phase
-	problems []string
-	stays    bool // a WAN is another instance's, and primary
-}
-
-// backups are the WANs that must be silent. The intent at hand may be missing
-// from the record, which could not be written then.
-func (l *lone) backups() (wans []config.WAN) {
-	var intents hooks.Intents
-	store, err := hooks.OpenStore(l.RunDir)
-	if err == nil {
-		intents, err = store.Load()
-	}
-	if err != nil && len(l.problems) == 0 {
-		l.problem(err)
-	}
-	intents, _ = intents.With(l.intent)
-	l.stays = false
-	for _, w := range l.Config.WANs {
-		if wanted(intents, w.Instance, goneNow).role == hooks.Primary {
-			l.stays = true
-		} else {
-			wans = append(wans, w)
-		}
-	}
-	return wans
-}
-
-func (l *lone) silence(ctx context.Context) {
-	for _, w := range l.backups() {
-		start := time.Now()
-		l.phase(l.named(w, hooks.PhaseSilent), start, l.Network.Mute(ctx, link(w)))
-	}
-}
-
-// clear deletes what may be deleted at once and returns the rest. Time has
-// passed since silence: a newer wish may want some of it back.
-func (l *lone) clear(ctx context.Context) (lingers []config.WAN) {
-	for _, w := range l.backups() {
-		seen, err := l.Network.Observe(ctx, link(w))
-		if l.Replica != nil && err == nil && seen.Owned && seen.Muted {
-			lingers = append(lingers, w)
-		} else {
-			l.remove(ctx, w)
-		}
-	}
-	return lingers
-}
-
-func (l *lone) remove(ctx context.Context, w config.WAN) {
-	start := time.Now()
-	_, err := l.Network.Purge(ctx, link(w))
-	l.phase(l.named(w, hooks.PhaseDeleted), start, err)
-}
-
-// platform stops the services and takes back what the publishers were told.
-func (l *lone) platform(ctx context.Context) {
-	var withdrawals sync.WaitGroup
-	errs := make(chan error, len(l.Publishers)*len(l.Config.WANs))
-	for _, w := range l.backups() {
-		for _, pub := range l.Publishers {
-			withdrawals.Go(func() { errs <- call(ctx, pub, w, nil) })
-		}
-	}
-	l.services(ctx)
-	withdrawals.Wait()
-	close(errs)
-	for err := range errs {
-		l.problem(err)
-	}
-}
-
-// services stops them unless a WAN stays primary.
-func (l *lone) services(ctx context.Context) {
-	if l.Services == nil || l.stays {
-		return
-	}
-	for _, r := range services.Converge(ctx, l.Services, installed(ctx, l.Options), false, serviceLimit) {
-		if r.Changed || r.Err != nil {
-			l.phase(hooks.PhaseStop+" "+r.Name, time.Now().Add(-r.Took), r.Err)
-		}
-	}
-}
-
-// named is the name of a phase of a WAN.
-func (l *lone) named(w config.WAN, phase string) string {
-	return phaseOf(len(l.Config.WANs), w.Name, phase)
-}
-
-func (l *lone) phase(name string, start time.Time, err error) {
-	p := hooks.Phase{Name: name, Took: time.Since(start), At: time.Since(l.start)}
+func (l *lone) phase(p hooks.Phase, err error) {
 	if err != nil {
 		p.Error = err.Error()
 	}
@@ -169,7 +254,7 @@ func (l *lone) phase(name string, start time.Time, err error) {
 }
 
 func (l *lone) problem(err error) {
-	if err != nil {
+	if err != nil && !slices.Contains(l.problems, err.Error()) {
 		l.problems = append(l.problems, err.Error())
 	}
 }

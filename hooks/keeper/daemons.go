@@ -8,7 +8,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/keeper/router"
+	"github.com/wanfail/wanfail/hooks/keeper/wan"
 	"github.com/wanfail/wanfail/services"
 )
 
@@ -21,33 +24,18 @@ type daemons struct {
 	names   []string
 	chosen  bool // the configuration names them; else a service that its own switches off is none
 	log     *slog.Logger
-	report  func(served) // must not block
+	report  func(router.Served) // must not block
 
-	wake chan struct{}
+	wake signal
 	// Of run:
 	phases  []hooks.Phase     // of the order at hand
 	failing map[string]string // by service, what was warned of last
 
 	mu    sync.Mutex
-	want  target
-	given time.Time          // when want was ordered
+	want  router.Serve
+	given time.Duration      // when want was ordered, in boot time
 	alert time.Time          // when something last called for watchfulness
 	abort context.CancelFunc // ends the pass that runs
-}
-
-// target is what the loop wants of the services. Epoch 0 is no order.
-type target struct {
-	epoch int
-	up    bool
-}
-
-// served is what was reached.
-type served struct {
-	epoch    int
-	settled  bool
-	services []hooks.Service
-	phases   []hooks.Phase
-	problems []string
 }
 
 const (
@@ -57,10 +45,10 @@ const (
 	checkSeldom  = 30 * time.Second
 )
 
-func newDaemons(m services.Manager, names []string, chosen bool, log *slog.Logger, report func(served)) *daemons {
+func newDaemons(m services.Manager, names []string, chosen bool, log *slog.Logger, report func(router.Served)) *daemons {
 	return &daemons{
 		manager: m, names: names, chosen: chosen, log: log, report: report,
-		wake: make(chan struct{}, 1), abort: func() {}, failing: map[string]string{},
+		wake: newSignal(), abort: func() {}, failing: map[string]string{},
 	}
 }
 
@@ -73,25 +61,18 @@ func (d *daemons) unseen() (all []hooks.Service) {
 }
 
 // obey gives a new order, which ends the work on the one before.
-func (d *daemons) obey(t target) {
+func (d *daemons) obey(t router.Serve) {
 	d.mu.Lock()
-	d.want, d.given, d.alert = t, time.Now(), time.Now()
+	d.want, d.given, d.alert = t, dhcp.BootTime(), time.Now()
 	d.abort()
 	d.mu.Unlock()
-	d.nudge()
+	d.wake.raise()
 }
 
 // poke asks for a check now, and a watchful eye for a while.
 func (d *daemons) poke() {
 	d.watchOut()
-	d.nudge()
-}
-
-func (d *daemons) nudge() {
-	select {
-	case d.wake <- struct{}{}:
-	default:
-	}
+	d.wake.raise()
 }
 
 // run converges until ctx ends and leaves the services as they are then.
@@ -99,8 +80,8 @@ func (d *daemons) run(ctx context.Context) {
 	changes := d.watch(ctx)
 	check, hold := newTimer(), newTimer()
 	var (
-		last   target
-		wait   backoff
+		last   router.Serve
+		wait   wan.Backoff
 		missed bool // something asked for a look while the last repair was too fresh
 	)
 	for {
@@ -120,7 +101,7 @@ func (d *daemons) run(ctx context.Context) {
 			}
 		}
 		pass, t, given := d.begin(ctx)
-		if t.epoch == 0 {
+		if t.Epoch == 0 {
 			continue
 		}
 		if hold.running && t == last {
@@ -128,17 +109,17 @@ func (d *daemons) run(ctx context.Context) {
 			continue
 		}
 		missed = false
-		start := time.Now()
-		results := services.Converge(pass, d.manager, d.names, t.up, serviceLimit)
+		start := dhcp.BootTime()
+		results := services.Converge(pass, d.manager, d.names, t.Up, serviceLimit)
 		if pass.Err() != nil {
 			continue // obey has woken us for the newer order
 		}
 		if t != last {
-			wait = backoff{}
+			wait = wan.Backoff{}
 		}
 		// A service that does not stay as wanted is not fought for without a pause.
 		if d.tell(t, given, start, results, t != last) {
-			hold.set(wait.next())
+			hold.set(wait.Next(dhcp.BootTime()))
 		} else {
 			hold.stop()
 		}
@@ -164,7 +145,7 @@ func (d *daemons) watch(ctx context.Context) <-chan string {
 }
 
 // begin returns the order to work on and a context that ends with it.
-func (d *daemons) begin(ctx context.Context) (context.Context, target, time.Time) {
+func (d *daemons) begin(ctx context.Context) (context.Context, router.Serve, time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.abort() // of the pass before: frees its context
@@ -184,15 +165,15 @@ func (d *daemons) interval() time.Duration {
 
 // tell reports a pass; first: of this order. It returns whether something was not
 // as wanted although it once was, or still is not.
-func (d *daemons) tell(t target, given, start time.Time, results []services.Result, first bool) (fight bool) {
+func (d *daemons) tell(t router.Serve, given, start time.Duration, results []services.Result, first bool) (fight bool) {
 	verb := hooks.PhaseStop
-	if t.up {
+	if t.Up {
 		verb = hooks.PhaseStart
 	}
 	if first {
 		d.phases = nil
 	}
-	s := served{epoch: t.epoch, settled: true}
+	s := router.Served{Epoch: t.Epoch, Settled: true, Since: given}
 	for _, r := range results {
 		if errors.Is(r.Err, services.ErrOff) && !d.chosen {
 			d.failing[r.Name] = ""
@@ -202,11 +183,11 @@ func (d *daemons) tell(t target, given, start time.Time, results []services.Resu
 		fight = fight || r.Err != nil || r.Changed && !first
 		if r.Err != nil {
 			line.Error = r.Err.Error()
-			s.problems = append(s.problems, verb+" "+r.Name+": "+line.Error)
+			s.Problems = append(s.Problems, verb+" "+r.Name+": "+line.Error)
 		}
 		if first && (r.Changed || r.Err != nil) {
 			d.phases = append(d.phases, hooks.Phase{
-				Name: verb + " " + r.Name, Took: r.Took, At: start.Sub(given) + r.Took, Error: line.Error,
+				Name: verb + " " + r.Name, Took: r.Took, At: start - given + r.Took, Error: line.Error,
 			})
 		}
 		if line.Error != "" && line.Error != d.failing[r.Name] {
@@ -217,9 +198,9 @@ func (d *daemons) tell(t target, given, start time.Time, results []services.Resu
 			d.log.Warn("service was not as its role wants: is it enabled at boot, or does something else start or stop it?", "service", r.Name, "did", verb)
 			d.watchOut()
 		}
-		s.services = append(s.services, line)
+		s.Services = append(s.Services, line)
 	}
-	s.phases = slices.Clone(d.phases)
+	s.Phases = slices.Clone(d.phases)
 	d.report(s)
 	return fight
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"github.com/wanfail/wanfail/hooks/keeper/router"
 	"github.com/wanfail/wanfail/services"
 )
 
@@ -34,12 +35,12 @@ func (switchedOff) Start(_ context.Context, name string) error {
 // user has named is missed.
 func TestServiceThatIsOff(t *testing.T) {
 	for _, named := range []bool{false, true} {
-		reached := make(chan served, 8)
-		d := newDaemons(switchedOff{}, []string{"dnsmasq", "miniupnpd"}, named, slog.New(slog.DiscardHandler), func(s served) { reached <- s })
+		reached := make(chan router.Served, 8)
+		d := newDaemons(switchedOff{}, []string{"dnsmasq", "miniupnpd"}, named, slog.New(slog.DiscardHandler), func(s router.Served) { reached <- s })
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); d.run(ctx) }()
-		d.obey(target{epoch: 1, up: true})
+		d.obey(router.Serve{Epoch: 1, Up: true})
 		s := <-reached
 		cancel()
 		<-ended
@@ -47,8 +48,8 @@ func TestServiceThatIsOff(t *testing.T) {
 		if named {
 			want = 1
 		}
-		if len(s.problems) != want || len(s.services) != 1+want || s.services[0].Name != "dnsmasq" || !s.services[0].Running {
-			t.Errorf("named %v: problems %q, services %+v", named, s.problems, s.services)
+		if len(s.Problems) != want || len(s.Services) != 1+want || s.Services[0].Name != "dnsmasq" || !s.Services[0].Running {
+			t.Errorf("named %v: problems %q, services %+v", named, s.Problems, s.Services)
 		}
 	}
 }
@@ -63,17 +64,17 @@ func (absent) State(_ context.Context, name string) (services.State, error) {
 // A service that is not installed does not run, whatever the role is.
 func TestServiceThatIsNotInstalled(t *testing.T) {
 	for _, up := range []bool{false, true} {
-		reached := make(chan served, 8)
-		d := newDaemons(absent{}, []string{"dnsmasq"}, true, slog.New(slog.DiscardHandler), func(s served) { reached <- s })
+		reached := make(chan router.Served, 8)
+		d := newDaemons(absent{}, []string{"dnsmasq"}, true, slog.New(slog.DiscardHandler), func(s router.Served) { reached <- s })
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); d.run(ctx) }()
-		d.obey(target{epoch: 1, up: up})
+		d.obey(router.Serve{Epoch: 1, Up: up})
 		s := <-reached
 		cancel()
 		<-ended
-		if len(s.services) != 1 || s.services[0].Running || s.services[0].Error != "dnsmasq is not installed" || len(s.problems) != 1 {
-			t.Errorf("up %v: services %+v, problems %q", up, s.services, s.problems)
+		if len(s.Services) != 1 || s.Services[0].Running || s.Services[0].Error != "dnsmasq is not installed" || len(s.Problems) != 1 {
+			t.Errorf("up %v: services %+v, problems %q", up, s.Services, s.Problems)
 		}
 	}
 }

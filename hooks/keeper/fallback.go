@@ -23,14 +23,14 @@ type fallback struct {
 	network network
 	gateway netip.Addr // zero: no such route
 	log     *slog.Logger
-	wake    chan struct{}
+	wake    signal
 
 	mu   sync.Mutex
 	role hooks.Role
 }
 
 func newFallback(n network, gateway netip.Addr, log *slog.Logger) *fallback {
-	return &fallback{network: n, gateway: gateway, log: log, wake: make(chan struct{}, 1), role: hooks.Primary}
+	return &fallback{network: n, gateway: gateway, log: log, wake: newSignal(), role: hooks.Primary}
 }
 
 // leave removes the route. It is gone when leave returns, before the WAN comes up.
@@ -58,19 +58,11 @@ func (f *fallback) enter() {
 }
 
 // look asks for a look at the kernel, which may have changed.
-func (f *fallback) look() {
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
-}
+func (f *fallback) look() { f.wake.raise() }
 
-// run keeps the route until ctx ends and leaves it as it is then.
+// run keeps the route until ctx ends and leaves it as it is then. It is for a
+// fallback with a gateway.
 func (f *fallback) run(ctx context.Context) {
-	if !f.gateway.IsValid() {
-		f.remove(ctx)
-		return
-	}
 	retry := newTimer()
 	failures := 0
 	for {

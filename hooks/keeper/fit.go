@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/hooks/fitness"
+	"github.com/wanfail/wanfail/hooks/keeper/router"
 )
 
 const (
@@ -45,7 +46,7 @@ func (k *Keeper) awaitFitness(ctx context.Context, facts fitness.Facts, events *
 	ctx, cancel := context.WithTimeout(ctx, fitSeldom)
 	defer cancel()
 	ended := make(chan struct{})
-	if facts.Process.PID == 0 || watchDeath(ctx, facts.Process, func() { close(ended) }) != nil {
+	if facts.Process.PID == 0 || k.watchDeath(ctx, facts.Process, func() { close(ended) }) != nil {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeout(ctx, fitOften)
 		defer stop()
@@ -66,6 +67,6 @@ func (k *Keeper) watchReplica(ctx context.Context) {
 	if w, ok := k.Replica.(interface {
 		Watch(ctx context.Context, tell func(problem error))
 	}); ok {
-		w.Watch(ctx, func(problem error) { k.do(func() { k.replicaDown = problem }) })
+		w.Watch(ctx, func(problem error) { k.post(router.ReplicaHealth{Problem: problem}) })
 	}
 }

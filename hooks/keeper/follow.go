@@ -17,22 +17,23 @@ func (k *Keeper) wakeFollowers() {
 		return
 	}
 	for f := range k.followers {
-		select {
-		case f <- struct{}{}:
-		default:
-		}
+		f.raise()
 	}
 }
 
 // follow calls tell with a report now and after each change, until ctx ends or
 // tell fails.
 func (k *Keeper) follow(ctx context.Context, tell func(hooks.Report) error) error {
-	changed := make(chan struct{}, 1)
+	changed := newSignal()
 	k.do(func() { k.followers[changed] = struct{}{} })
 	defer k.do(func() { delete(k.followers, changed) })
 	var told hooks.Report
 	for {
-		if r := k.status(ctx); !same(r, told) {
+		r, err := k.status(ctx)
+		if err != nil {
+			return nil // ctx has ended
+		}
+		if !same(r, told) {
 			if err := tell(r); err != nil {
 				return err
 			}

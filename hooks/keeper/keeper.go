@@ -12,6 +12,8 @@ import (
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/fitness"
+	"github.com/wanfail/wanfail/hooks/keeper/router"
+	"github.com/wanfail/wanfail/hooks/keeper/wan"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/netif"
 	"github.com/wanfail/wanfail/services"
@@ -50,58 +52,29 @@ type Keeper struct {
 	Options
 	log   *slog.Logger
 	store *hooks.Store
-	mail  *mailbox        // work for the loop
-	life  context.Context // of Run: what a hook starts here must not end with its call
-	memo  *recorder
+	work  *queue[func()] // for the loop
+	tasks sync.WaitGroup
+	stop  context.CancelCauseFunc // ends Run with an error
 
-	// What follows belongs to the loop.
-	intents     hooks.Intents
-	states      hooks.States // what keepalived said last
-	owners      map[hooks.Process]*owner
-	wans        []*wan
+	uplinks     []*uplink
 	daemons     *daemons
-	serving     target // what daemons was ordered last
-	served      served // and what it reported last
-	commits     *commits
+	replication *replication
 	fallback    *fallback
 	ports       *ports
-	gate        <-chan struct{} // opens when the address may receive packets
-	resumed     bool            // the replication knows that this router is primary
-	replica     string          // what went wrong with its last job
-	replicaDown error           // why it would not do one now
-	fitness     *fitness.Facts  // nil until the first look
-	started     bool
-	epoch       int // counts the transitions
-	role        hooks.Role
-	since       time.Time
-	by          string
-	release     hooks.Token // of the wish that gives the lease back
-	cause       hooks.Token // of the wish that was ordered last
-	now         *transition
-	past        []hooks.Transition
-	memory      memory
-	waiters     map[*waiter]struct{}
-	followers   map[chan struct{}]struct{}
-	asked       bool // the loop's last piece of work was a question, which changes nothing
-}
+	recorder    *recorder
 
-// wan is the loop's view of an uplink.
-type wan struct {
-	config.WAN
-	uplink  *uplink
-	ordered order
-	state   reached
-	adopted bool // an earlier keeper left it up, with an address
-	held    bool // it left it with an address, up or mute
-}
-
-// settled reports whether the WAN has reached the role that was ordered last.
-func (w *wan) settled() bool { return w.state.epoch == w.ordered.epoch && w.state.settled }
-
-// owner is a keepalived that asked for a role.
-type owner struct {
-	gone   string // what became of it, empty while it lives
-	cancel context.CancelFunc
+	// What follows belongs to the loop.
+	machine    *router.Machine
+	events     []router.Event // of the work at hand, which the machine has not taken
+	owners     map[hooks.Process]context.CancelFunc
+	recorded   *hooks.Intents // read from the record meanwhile
+	unrecorded bool           // an intent came that is to be put on record
+	fitness    *fitness.Facts // nil until the first look
+	wall       wallClock
+	memory     memory
+	waiters    map[*waiter]struct{}
+	followers  map[signal]struct{}
+	asked      bool // the loop's last piece of work was a question, which changes nothing
 }
 
 // ErrRunning tells that another keeper drives this run directory.
@@ -118,33 +91,46 @@ const lockWait = 10 * time.Second
 func New(o Options) *Keeper {
 	k := &Keeper{
 		Options: o, log: o.Log,
-		mail:      newMailbox(),
-		owners:    map[hooks.Process]*owner{},
+		work:      newQueue[func()](nil),
+		owners:    map[hooks.Process]context.CancelFunc{},
 		waiters:   map[*waiter]struct{}{},
-		followers: map[chan struct{}]struct{}{},
+		followers: map[signal]struct{}{},
 	}
 	if k.Step == nil {
 		k.Step = func(string) {}
 	} else {
 		k.Options = k.stepped()
 	}
-	for _, c := range o.Config.WANs {
-		w := &wan{WAN: c}
-		w.uplink = newUplink(c, o.Network, o.RunDir.Lease(c.Name), k.Publishers, o.Log,
-			func(r reached) { k.do(func() { w.state = r }) })
-		k.wans = append(k.wans, w)
+	for i, w := range o.Config.WANs {
+		k.uplinks = append(k.uplinks, newUplink(w, o.Network, o.RunDir.Lease(w.Name), k.Publishers, o.Log,
+			func(s wan.State) { k.post(router.Reached{WAN: i, State: s}) }))
 	}
 	return k
 }
 
 // do lets the loop run f. It returns at once.
-func (k *Keeper) do(f func()) { k.mail.put(f) }
+func (k *Keeper) do(f func()) { k.work.put(f) }
+
+// post hands an event to the router's machine. It returns at once.
+func (k *Keeper) post(e router.Event) { k.do(func() { k.events = append(k.events, e) }) }
+
+// task runs f beside the loop until ctx ends. One that ends before ends the
+// keeper: the next one does everything, where this one would do a part.
+func (k *Keeper) task(ctx context.Context, name string, f func(context.Context) error) {
+	k.tasks.Go(func() {
+		err := f(ctx)
+		if ctx.Err() == nil {
+			k.stop(fmt.Errorf("%s ended: %w", name, err))
+		}
+	})
+}
 
 // Run drives the router until ctx ends. It then leaves everything as it is: the
 // kernel holds the address for as long as the lease lasts, and the next keeper
-// adopts it. It returns ErrRunning if another keeper holds the run directory.
-func (k *Keeper) Run(ctx context.Context) error {
-	unlock, err := lockKeeper(ctx, k.RunDir)
+// adopts it. It returns ErrRunning if another keeper holds the run directory, and
+// an error if a part of it has ended.
+func (k *Keeper) Run(parent context.Context) error {
+	unlock, err := lockKeeper(parent, k.RunDir)
 	if err != nil {
 		return err
 	}
@@ -154,13 +140,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 	k.memory.start()
 	defer k.memory.end()
-	ctx, stop := context.WithCancelCause(ctx)
-	k.life = ctx
-	var tasks sync.WaitGroup
-	defer func() {
-		stop(nil)
-		k.drain(&tasks)
-	}()
+	ctx, stop := context.WithCancelCause(parent)
+	k.stop = stop
+	defer k.tasks.Wait()
+	defer stop(nil)
 
 	watch, err := hooks.WatchDir(k.RunDir.String(), rundir.IntentFile, rundir.SocketFile)
 	if err != nil {
@@ -175,34 +158,48 @@ func (k *Keeper) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for hooks: %w", err)
 	}
-	k.memo = newRecorder(k.store, k.log)
-	k.adopt(ctx)
-	k.daemons = newDaemons(k.Services, installed(ctx, k.Options), k.Config.ServicesNamed, k.log,
-		func(s served) { k.do(func() { k.served = s }) })
-	k.served.services = k.daemons.unseen()
-	k.commits = newCommits(k.Replica, k.log,
-		func(epoch int, p hooks.Phase) { k.do(func() { k.committed(epoch, p) }) })
+	k.recorder = newRecorder(k.store, k.log)
+	k.daemons = newDaemons(k.Services, installed(ctx, k.Options), k.Config.ServicesNamed, k.log, func(s router.Served) { k.post(s) })
+	k.replication = newReplication(k.Replica, k.log, func(r router.Replicated) { k.post(r) })
 	k.fallback = newFallback(k.Network, k.Config.BackupGateway, k.log)
-
-	tasks.Go(func() { k.daemons.run(ctx) })
 	k.ports = newPorts(k.Network, k.Config.WANs, k.log)
-	tasks.Go(func() { k.fallback.run(ctx) })
-	tasks.Go(func() { k.ports.run(ctx) })
-	tasks.Go(func() { k.commits.run(ctx) })
-	tasks.Go(func() { k.watchReplica(ctx) })
-	tasks.Go(func() { k.watchFitness(ctx) })
-	for _, w := range k.wans {
-		tasks.Go(func() { w.uplink.run(ctx) })
+	k.machine = router.New(routerConfig(k.Options), k.daemons.unseen())
+	found := k.adopt(ctx)
+
+	until := func(f func(context.Context)) func(context.Context) error {
+		return func(ctx context.Context) error { f(ctx); return errors.New("without a cause") }
 	}
-	tasks.Go(func() { k.route(ctx, events) })
-	tasks.Go(func() { k.memo.run(ctx) })
-	tasks.Go(func() { k.reread(ctx, watch, stop) })
-	tasks.Go(func() { newServer(k.log, k.handle).serve(ctx, socket) })
-	k.loop(ctx)
-	if cause := context.Cause(ctx); errors.Is(cause, ErrUnreachable) {
-		return cause
+	k.task(ctx, "the watch of services", until(k.daemons.run))
+	if k.Config.BackupGateway.IsValid() {
+		k.task(ctx, "the watch of the backup's route", until(k.fallback.run))
+	} else {
+		k.tasks.Go(func() { k.fallback.remove(ctx) })
+	}
+	k.task(ctx, "the watch of the ports", until(k.ports.run))
+	k.task(ctx, "the replication of connections", until(k.replication.run))
+	k.tasks.Go(func() { k.watchReplica(ctx) })
+	k.task(ctx, "the watch of keepalived", until(k.watchFitness))
+	for _, u := range k.uplinks {
+		k.task(ctx, "the watch of "+u.wan.Name, until(u.run))
+	}
+	k.task(ctx, "the recorder", until(k.recorder.run))
+	k.task(ctx, "the watch of the kernel", func(context.Context) error { return k.route(events) })
+	k.task(ctx, "the watch of the run directory", func(ctx context.Context) error { return k.reread(ctx, watch) })
+	k.task(ctx, "the socket", until(func(ctx context.Context) { newServer(k.log, k.handle).serve(ctx, socket) }))
+	k.loop(ctx, found)
+	if parent.Err() == nil {
+		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// routerConfig is what the router's machine has to know.
+func routerConfig(o Options) router.Config {
+	c := router.Config{Replicated: o.Replica != nil}
+	for _, w := range o.Config.WANs {
+		c.WANs = append(c.WANs, router.WAN{Name: w.Name, Instance: w.Instance})
+	}
+	return c
 }
 
 // Refresh looks whether everything is as the role wants it and tells the
@@ -210,107 +207,69 @@ func (k *Keeper) Run(ctx context.Context) error {
 // restart, for one. It returns at once.
 func (k *Keeper) Refresh() {
 	k.do(func() {
-		for _, w := range k.wans {
-			w.uplink.refresh()
+		for _, u := range k.uplinks {
+			u.tell(wan.Refresh{})
 		}
 		k.fallback.look()
 		k.daemons.poke()
 	})
 }
 
-// drain lets the tasks end while nobody runs the loop's work any more.
-func (k *Keeper) drain(tasks *sync.WaitGroup) {
-	done := make(chan struct{})
-	go func() {
-		tasks.Wait()
-		close(done)
-	}()
-	for {
-		select {
-		case <-k.mail.wake:
-			k.mail.run()
-		case <-done:
-			return
-		}
-	}
-}
-
-// loop decides. It never waits for anything but its next piece of work.
-func (k *Keeper) loop(ctx context.Context) {
-	k.reload()
-	k.decide(ctx)
-	k.Ready()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-k.mail.wake:
-			k.mail.run()
-		}
-		k.decide(ctx)
-	}
-}
-
-// reread reloads the record of intents when it is replaced: a hook that is
-// killed right after its record was written has spoken all the same. Without its
-// socket, or the whole run directory, a keeper is out of reach: it ends, the next
-// one makes another. (Of the directory alone inotify would not tell: the socket
-// keeps it in the kernel.)
-func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch, stop func(error)) {
+// reread reloads the record of intents when it is replaced: it counts even if the
+// hook that has written it was killed then. Without its socket, or the whole run
+// directory, a keeper is out of reach: it ends, the next one makes another. (Of
+// the directory alone inotify would not tell: the socket keeps it in the kernel.)
+func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch) error {
 	for {
 		err := watch.Wait(ctx)
 		switch {
 		case err == nil:
 			if there, err := k.RunDir.Listening(); err == nil && !there {
-				stop(fmt.Errorf("%w: %s", ErrUnreachable, k.RunDir.Path(rundir.SocketFile)))
-				return
+				return fmt.Errorf("%w: %s", ErrUnreachable, k.RunDir.Path(rundir.SocketFile))
 			}
-			k.do(func() { k.reload() })
+			k.do(k.reload)
 		case errors.Is(err, hooks.ErrDirGone):
-			stop(fmt.Errorf("%w: %w", ErrUnreachable, err))
-			return
+			return fmt.Errorf("%w: %w", ErrUnreachable, err)
 		default:
-			if ctx.Err() == nil {
-				k.log.Error("cannot watch the recorded intents: hooks that die early go unheard", "error", err)
-			}
-			return
+			return err
 		}
 	}
 }
 
 // route hands kernel events to the WANs that they concern.
-func (k *Keeper) route(ctx context.Context, events <-chan netif.Event) {
+func (k *Keeper) route(events <-chan netif.Event) error {
 	for ev := range events {
 		k.fallback.look()
 		if ev.Kind == netif.Resync || ev.Kind == netif.LinkChanged || ev.Kind == netif.LinkGone {
 			k.ports.look()
 		}
-		for _, w := range k.wans {
-			if ev.Kind == netif.Resync || ev.Name == w.Name || ev.Name == w.Parent || ev.MAC == w.MAC.String() {
-				w.uplink.notice(ev)
+		for _, u := range k.uplinks {
+			if ev.Kind == netif.Resync || ev.Name == u.wan.Name || ev.Name == u.wan.Parent || ev.MAC == u.wan.MAC.String() {
+				lost := ev.Kind == netif.LinkChanged && ev.Name == u.wan.Parent && !ev.Carrier
+				u.tell(wan.KernelChanged{CarrierLost: lost})
 			}
 		}
 	}
-	if ctx.Err() == nil {
-		k.log.Error("the kernel's events have ended: nothing will be healed until the keeper is restarted")
-	}
+	return errors.New("the kernel reports no more events")
 }
 
 // adopt looks at what an earlier keeper left, and removes what belongs to no WAN
 // of this configuration any more.
-func (k *Keeper) adopt(ctx context.Context) {
-	for _, w := range k.wans {
+func (k *Keeper) adopt(ctx context.Context) (found []router.Found) {
+	for _, u := range k.uplinks {
 		// A client that was killed may have left its lease file's successor half
 		// written; as backup no other would come to replace it.
-		k.RunDir.Lease(w.Name).Tidy()
-		o, err := k.Network.Observe(ctx, link(w.WAN))
-		w.state.wan, _ = unattended(w.WAN, o, k.RunDir) // until the uplink reports
+		k.RunDir.Lease(u.wan.Name).Tidy()
+		var f router.Found
+		o, err := k.Network.Observe(ctx, wan.Link(u.wan))
+		f.State, _ = unattended(u.wan, o, k.RunDir) // until the uplink reports
 		if err != nil {
-			k.log.Warn("cannot look at the link that may be left of an earlier keeper", "wan", w.Name, "error", err)
-			continue
+			k.log.Warn("cannot look at the link that may be left of an earlier keeper", "wan", u.wan.Name, "error", err)
+		} else {
+			f.Up = u.adopt(ctx, o)
+			f.Held = o.Owned && len(o.Addresses) > 0
 		}
-		w.adopted = w.uplink.adopt(o)
-		w.held = o.Owned && len(o.Addresses) > 0
+		found = append(found, f)
 	}
 	removed, err := k.Network.PurgeOrphans(ctx, links(k.Config.WANs))
 	if err != nil {
@@ -319,6 +278,7 @@ func (k *Keeper) adopt(ctx context.Context) {
 	if len(removed) > 0 {
 		k.log.Debug("removed links that belong to no WAN any more", "links", removed)
 	}
+	return found
 }
 
 // installed are the services to drive. Of the defaults those that are there; what

@@ -163,7 +163,7 @@ func TestParentGoesAndComesBack(t *testing.T) {
 	w.eventually("up again on the new parent", 15*time.Second, func() bool { _, now, ok := w.holds(); return ok && now == addr })
 }
 
-// keepalived dies without a word.
+// keepalived exits without notifying.
 func TestDeadMan(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
@@ -175,7 +175,7 @@ func TestDeadMan(t *testing.T) {
 	}
 	kill()
 	w.eventually("backup after keepalived's death", 100*time.Millisecond*slow, func() bool { return len(w.links()) == 0 })
-	if r := w.status(); r.Role != hooks.Backup || !strings.Contains(r.By, "gone without a word") {
+	if r := w.status(); r.Role != hooks.Backup || !strings.Contains(r.By, "exited without notifying") {
 		t.Errorf("status %+v", r)
 	}
 	// What a dead keepalived once said does not count for the next keeper either.

@@ -11,13 +11,16 @@ import (
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/fitness"
+	"github.com/wanfail/wanfail/hooks/keeper/router"
+	"github.com/wanfail/wanfail/hooks/keeper/wan"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/netif"
 	"github.com/wanfail/wanfail/services"
 )
 
-// Look reports how the router stands where no keeper can be asked: the recorded
-// role, and what the kernel and the service manager hold. It changes nothing.
+// Look reports how the router stands where no keeper can be asked: what a keeper
+// would decide by the record, and what the kernel and the service manager hold.
+// It changes nothing.
 func Look(ctx context.Context, o Options) hooks.Report {
 	r := hooks.Report{
 		Version: o.Version, WANs: []hooks.WAN{}, Services: []hooks.Service{},
@@ -31,26 +34,27 @@ func Look(ctx context.Context, o Options) hooks.Report {
 	recorded, states, err := hooks.ReadIntents(o.RunDir)
 	warn(err)
 	r.VRRP = states.Reported(hooks.Process.Gone)
-	r.Warnings = append(r.Warnings, disputes(o.Config.WANs, recorded, states, hooks.Process.Gone)...)
-	if len(recorded) == 0 {
-		r.By = nobody
+	r.Warnings = append(r.Warnings, router.Disputes(routerConfig(o).WANs, recorded, states, hooks.Process.Gone)...)
+	d := router.Decide(recorded, instances(o.Config), goneNow)
+	r.Role, r.By = d.Role, d.By
+	if d.Token != (hooks.Token{}) {
+		r.Since = new(wallClock).at()(d.Token.Boot())
 	}
-	for _, i := range recorded {
-		role := rests(i)
-		if role >= r.Role && (i.At.After(r.Since) || role > r.Role) {
-			r.Role, r.Since, r.By = role, i.At, i.By()
-			if role != i.Role {
-				r.By += ", which is gone"
-			}
+	for n, w := range o.Config.WANs {
+		seen, err := o.Network.Observe(ctx, wan.Link(w))
+		state, leaseErr := unattended(w, seen, o.RunDir)
+		if err != nil {
+			state.Error = err.Error()
+		} else {
+			warn(leaseErr)
 		}
-	}
-	for _, w := range o.Config.WANs {
-		n, warnings, err := lookAt(ctx, o, w, recorded)
-		warn(err)
-		for _, text := range warnings {
+		if state.Role = d.WANs[n].Role; state.Role == hooks.Primary && state.State == hooks.StateStandby {
+			state.State = hooks.StateDown
+		}
+		for _, text := range seen.Warnings {
 			r.Warnings = append(r.Warnings, w.Name+": "+text)
 		}
-		r.WANs = append(r.WANs, n)
+		r.WANs = append(r.WANs, state)
 	}
 	fitness.Look(ctx, o.Services, fitness.Names(o.Replica != nil)).Fill(&r)
 	if o.Services != nil {
@@ -66,36 +70,24 @@ func Look(ctx context.Context, o Options) hooks.Report {
 	return r
 }
 
-// nobody is who asked for the role of a router that nobody has told one.
-const nobody = "default after boot; keepalived has called no hook"
-
-// rests is the role of an intent while the keepalived that it rests on lives.
-func rests(i hooks.Intent) hooks.Role {
-	if i.Role == hooks.Primary && i.Owner != (hooks.Process{}) && i.Owner.Gone() {
-		return hooks.Backup
+// instances are those that drive the WANs.
+func instances(c config.Config) (all []string) {
+	for _, w := range c.WANs {
+		all = append(all, w.Instance)
 	}
-	return i.Role
+	return all
 }
 
-func lookAt(ctx context.Context, o Options, w config.WAN, recorded hooks.Intents) (n hooks.WAN, warnings []string, err error) {
-	seen, err := o.Network.Observe(ctx, link(w))
-	if err != nil {
-		n, _ = unattended(w, netif.Observed{}, o.RunDir)
-		n.Error, err = err.Error(), nil
-	} else {
-		n, err = unattended(w, seen, o.RunDir)
+// goneNow asks the kernel, for a process that watches nobody.
+func goneNow(p hooks.Process) string {
+	if p.Gone() {
+		return router.Exited
 	}
-	if i, ok := recorded.For(w.Instance); ok {
-		n.Role = rests(i)
-	}
-	if n.Role == hooks.Primary && n.State == hooks.StateStandby {
-		n.State = hooks.StateDown
-	}
-	return n, seen.Warnings, err
+	return ""
 }
 
 // unattended is a WAN as it was found, which nobody drives.
-func unattended(w config.WAN, seen netif.Observed, runDir rundir.Dir) (n hooks.WAN, err error) {
+func unattended(w config.WAN, seen netif.Observed, dir rundir.Dir) (n hooks.WAN, err error) {
 	n = hooks.WAN{Name: w.Name, Parent: w.Parent, MAC: w.MAC.String(), State: hooks.StateStandby}
 	switch {
 	case !seen.Exists:
@@ -122,10 +114,10 @@ func unattended(w config.WAN, seen netif.Observed, runDir rundir.Dir) (n hooks.W
 			n.Gateway = route.Gateway
 		}
 	}
-	l, err := dhcp.ReadLease(runDir.Lease(w.Name))
+	l, err := dhcp.ReadLease(dir.Lease(w.Name))
 	if err == nil && l.Prefix == held.Prefix {
 		n.Server, n.DNS = l.Server, l.DNS
-		refresh(&n, l)
+		n = wan.Refreshed(n, l, dhcp.BootTime())
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil

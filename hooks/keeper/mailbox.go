@@ -1,100 +1,72 @@
 package keeper
 
-import (
-	"context"
-	"log/slog"
-	"sync"
-	"time"
+import "sync"
 
-	"github.com/wanfail/wanfail/hooks"
-)
+// signal wakes one goroutine. Raised several times before it is heeded, it wakes
+// it once.
+type signal chan struct{}
 
-// mailbox is the loop's work. It takes any amount, so that nobody ever waits to
-// put something in: not a task while the loop is busy, not the loop itself, and
-// not what comes late when the loop has ended.
-type mailbox struct {
-	wake chan struct{} // holds a token while there is work
+func newSignal() signal { return make(chan struct{}, 1) }
 
-	mu   sync.Mutex
-	work []func()
-}
-
-func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
-
-func (m *mailbox) put(f func()) {
-	m.mu.Lock()
-	m.work = append(m.work, f)
-	m.mu.Unlock()
+func (s signal) raise() {
 	select {
-	case m.wake <- struct{}{}:
+	case s <- struct{}{}:
 	default:
 	}
 }
 
-// run does all the work that is there, in order.
-func (m *mailbox) run() {
-	m.mu.Lock()
-	work := m.work
-	m.work = nil
-	m.mu.Unlock()
-	for _, f := range work {
-		f()
-	}
+// latest hands over values of which only the newest counts. Nobody waits to put
+// one in.
+type latest[T any] struct {
+	mu sync.Mutex
+	c  chan T
 }
 
-// recorder puts intents on record that the keeper knows and the record lacks. It
-// works beside the loop, since the record has a lock that others hold, and tries
-// again for as long as it takes: a file system may have room again.
-type recorder struct {
-	store *hooks.Store
-	log   *slog.Logger
-	next  chan hooks.Intents // holds the latest
-}
+func newLatest[T any]() *latest[T] { return &latest[T]{c: make(chan T, 1)} }
 
-// recordRetry is the time between two tries.
-const recordRetry = time.Second
-
-func newRecorder(s *hooks.Store, log *slog.Logger) *recorder {
-	return &recorder{store: s, log: log, next: make(chan hooks.Intents, 1)}
-}
-
-// keep asks for is to be on record. Only the loop calls it.
-func (r *recorder) keep(is hooks.Intents) {
+func (l *latest[T]) put(v T) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	select {
-	case <-r.next:
+	case <-l.c:
 	default:
 	}
-	r.next <- is
+	l.c <- v
 }
 
-func (r *recorder) run(ctx context.Context) {
-	var missing hooks.Intents
-	retry, failing := newTimer(), false
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case missing = <-r.next:
-		case <-retry.C:
-		}
-		if err := r.record(missing); err != nil {
-			if !failing {
-				r.log.Error("cannot record the intent again, trying on: is there room in the run directory?", "error", err)
-			}
-			failing = true
-			retry.set(recordRetry)
-			continue
-		}
-		failing, missing = false, nil
-		retry.stop()
-	}
+// queue hands over any amount of values in order, so that nobody ever waits to
+// put one in: not a task while its reader is busy, not the reader itself, and not
+// what comes late when the reader has ended.
+type queue[T any] struct {
+	wake signal // while there is something
+	// merge, if not nil, adds a value to those that wait: it may leave out what the
+	// newer one makes needless.
+	merge func(waiting []T, v T) []T
+
+	mu      sync.Mutex
+	waiting []T
 }
 
-func (r *recorder) record(is hooks.Intents) error {
-	for _, i := range is {
-		if _, err := r.store.Record(i, hooks.RecordLimit); err != nil {
-			return err
-		}
+func newQueue[T any](merge func([]T, T) []T) *queue[T] {
+	return &queue[T]{wake: newSignal(), merge: merge}
+}
+
+func (q *queue[T]) put(v T) {
+	q.mu.Lock()
+	if q.merge != nil {
+		q.waiting = q.merge(q.waiting, v)
+	} else {
+		q.waiting = append(q.waiting, v)
 	}
-	return nil
+	q.mu.Unlock()
+	q.wake.raise()
+}
+
+// take returns what is there.
+func (q *queue[T]) take() []T {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all := q.waiting
+	q.waiting = nil
+	return all
 }

@@ -2,12 +2,36 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/keeper/router"
 	"github.com/wanfail/wanfail/services"
 )
+
+// watchOwner watches a process that intents rest on. Its end counts after grace.
+func (k *Keeper) watchOwner(ctx context.Context, p hooks.Process, grace time.Duration) {
+	ctx, cancel := context.WithCancel(ctx)
+	k.owners[p] = cancel
+	gone := func(why string) { k.post(router.Gone{Process: p, Why: why}) }
+	k.watchUnit(ctx, p, func() { gone("is being stopped") })
+	err := k.watchDeath(ctx, p, func() {
+		select {
+		case <-time.After(grace):
+			gone(router.Exited)
+		case <-ctx.Done():
+		}
+	})
+	switch {
+	case errors.Is(err, hooks.ErrGone):
+		gone(router.Exited)
+	case err != nil:
+		k.log.Error("cannot watch keepalived: its end would go unnoticed if it does not notify", "pid", p.PID, "error", err)
+	}
+}
 
 // watchUnit calls stopping once the service manager is about to end the unit in
 // which keepalived runs. That is earlier than the stop hook, which may be missing
@@ -21,7 +45,7 @@ func (k *Keeper) watchUnit(ctx context.Context, p hooks.Process, stopping func()
 	if !ok || unit == "" {
 		return
 	}
-	go func() {
+	k.tasks.Go(func() {
 		changes, err := manager.Watch(ctx, []string{unit})
 		if err != nil {
 			if ctx.Err() == nil {
@@ -35,13 +59,13 @@ func (k *Keeper) watchUnit(ctx context.Context, p hooks.Process, stopping func()
 				stopping()
 			}
 		}
-	}()
+	})
 }
 
 // watchDeath calls dead once the process has ended, unless ctx ends first. The
 // kernel tells through a pidfd, so neither a SIGKILL nor another process with
 // the same id goes unnoticed. A process that is gone already is hooks.ErrGone.
-func watchDeath(ctx context.Context, p hooks.Process, dead func()) error {
+func (k *Keeper) watchDeath(ctx context.Context, p hooks.Process, dead func()) error {
 	fd, err := p.Open()
 	if err != nil {
 		return err
@@ -53,7 +77,7 @@ func watchDeath(ctx context.Context, p hooks.Process, dead func()) error {
 		return err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = f.Close() })
-	go func() {
+	k.tasks.Go(func() {
 		defer f.Close()
 		defer stop()
 		// A pidfd cannot be read, it polls readable when its process ends: the first
@@ -66,6 +90,6 @@ func watchDeath(ctx context.Context, p hooks.Process, dead func()) error {
 		if err == nil && ctx.Err() == nil {
 			dead()
 		}
-	}()
+	})
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/keeper/wan"
 	"github.com/wanfail/wanfail/netif"
 )
 
@@ -18,26 +19,21 @@ type ports struct {
 		RaiseParent(ctx context.Context, l netif.Link, known int) (index int, raised bool, err error)
 	}
 	log   *slog.Logger
-	wake  chan struct{}
+	wake  signal
 	known map[string]int // index by parent; belongs to run
 }
 
 func newPorts(n network, wans []config.WAN, log *slog.Logger) *ports {
-	return &ports{wans: wans, network: n, log: log, wake: make(chan struct{}, 1), known: map[string]int{}}
+	return &ports{wans: wans, network: n, log: log, wake: newSignal(), known: map[string]int{}}
 }
 
 // look asks for a look at the kernel, where a parent may have appeared.
-func (p *ports) look() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
-}
+func (p *ports) look() { p.wake.raise() }
 
 func (p *ports) run(ctx context.Context) {
 	for {
 		for _, w := range p.wans {
-			index, raised, err := p.network.RaiseParent(ctx, link(w), p.known[w.Parent])
+			index, raised, err := p.network.RaiseParent(ctx, wan.Link(w), p.known[w.Parent])
 			switch {
 			case err != nil && ctx.Err() == nil:
 				p.log.Warn("cannot set the parent up", "wan", w.Name, "parent", w.Parent, "error", err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/keeper/wan"
 	"github.com/wanfail/wanfail/hooks/netifd"
 )
 
@@ -28,15 +29,15 @@ func (Netifd) String() string { return "netifd" }
 
 // Publish implements Publisher. netifd enters the very routes that the kernel
 // has from us already.
-func (n Netifd) Publish(ctx context.Context, wan config.WAN, l *dhcp.Lease) error {
+func (n Netifd) Publish(ctx context.Context, w config.WAN, l *dhcp.Lease) error {
 	told := netifd.Lease{Addr: l.Prefix, Broadcast: l.Broadcast}
-	for _, r := range plan(wan, l).Routes {
+	for _, r := range wan.Plan(w, l, dhcp.BootTime()).Routes {
 		told.Routes = append(told.Routes, netifd.Route(r))
 	}
-	if wan.PeerDNS {
+	if w.PeerDNS {
 		told.DNS, told.Search = l.DNS, domains(l)
 	}
-	return known(n.Notifier.Up(ctx, wan.Name, told))
+	return known(n.Notifier.Up(ctx, w.Name, told))
 }
 
 // Withdraw implements Publisher.

@@ -62,8 +62,8 @@ func TestRehearse(t *testing.T) {
 	w.eventually("the link is deleted", 10*time.Second, func() bool { return len(w.links()) == 0 })
 	expects("as backup", hooks.Backup, "")
 	expects("as backup with a remembered lease", hooks.Primary, "primary bound",
-		"conntrackd commit", "wan: add macvlan on eth2 with "+mac, "wan: add address "+addr+" (remembered lease, TIME left)",
-		"wan: add route 0.0.0.0/0 via 100.64.10.1", "wan: confirm the lease by DHCP, announce "+bare+" by ARP",
+		"conntrackd commit", "wan: add macvlan on eth2 with "+mac, "wan: confirm the remembered lease by DHCP",
+		"wan: add address "+addr+" (remembered lease, TIME left)", "wan: add route 0.0.0.0/0 via 100.64.10.1", "wan: announce "+bare+" by ARP",
 		"wan: tell the resolver of the lease: name servers [100.64.10.53]", "conntrackd resync", "start dnsmasq", "start miniupnpd")
 
 	o := w.options()

@@ -157,13 +157,23 @@ func (k *Keeper) handle(ctx context.Context, req hooks.Request, answer func(any)
 		if req.Intent == nil {
 			return answer(hooks.Answer{Error: "request without intent"})
 		}
-		a, err := k.settle(ctx, req)
+		a, err := k.take(ctx, req)
 		if err != nil {
 			return err
 		}
 		return answer(a)
+	case hooks.OpAnnounce:
+		if req.Intent == nil {
+			return answer(hooks.Answer{Error: "request without intent"})
+		}
+		k.announce(*req.Intent)
+		return answer(hooks.Answer{Outcome: hooks.Reached})
 	case hooks.OpStatus:
-		return answer(k.status(ctx))
+		r, err := k.status(ctx)
+		if err != nil {
+			return err
+		}
+		return answer(r)
 	case hooks.OpWatch:
 		return k.follow(ctx, func(r hooks.Report) error { return answer(r) })
 	}

@@ -2,16 +2,14 @@ package keeper
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/keeper/wan"
 	"github.com/wanfail/wanfail/netif"
 )
 
@@ -22,364 +20,193 @@ type kernel interface {
 	Purge(ctx context.Context, l netif.Link) (bool, error)
 	Observe(ctx context.Context, l netif.Link) (netif.Observed, error)
 	Glance(ctx context.Context, l netif.Link) (netif.Observed, error)
-	speaker
+	arpSender
 }
 
-// order is what the loop wants of an uplink. The latest wins.
-type order struct {
-	epoch int
-	role  hooks.Role
-	// gate is closed once the address may receive packets: the replicated
-	// connections are in the kernel.
-	gate <-chan struct{}
-	// linger is how long a demoted link stays, mute, before it is deleted.
-	linger time.Duration
-	// release gives the lease back to the server, which only a person may ask.
-	release bool
-}
+// releaseLimit bounds the wait for a DHCPRELEASE to leave.
+const releaseLimit = time.Second
 
-// reached is what an uplink reports.
-type reached struct {
-	epoch    int
-	settled  bool // the role of epoch is reached
-	wan      hooks.WAN
-	lease    *dhcp.Lease
-	phases   []hooks.Phase
-	problems []string // why it is not settled, or what is wrong all the same
-}
-
-const (
-	// The kernel tells nobody that matters of a queueing discipline that was
-	// changed, nor of routes that went with a link: so look now and then.
-	careful = 15 * time.Second
-	// releaseLimit bounds the wait for a DHCPRELEASE to leave.
-	releaseLimit = time.Second
-)
-
-// uplink drives one WAN. All its fields belong to the goroutine of run.
+// uplink executes what the machine of a WAN decides. All its fields belong to the
+// goroutine of run.
 type uplink struct {
-	wan     config.WAN
-	kernel  kernel
-	client  dhcp.Config
-	publish *press
-	log     *slog.Logger
-	report  func(reached) // must not block
-
-	orders chan order       // holds the latest
-	events chan netif.Event // about this WAN's link and its parent
-	fresh  chan struct{}    // holds a token while refresh has not been heeded
-
-	now     order
-	started bool      // an order has been taken
-	since   time.Time // start of now
-	phases  []hooks.Phase
-	err     error // what keeps the WAN from its role
-
-	made   bool // the link is there
-	muted  bool // it is there, but silent
-	held   bool // the kernel holds lease
-	silent bool // nothing can leave with the shared MAC, as far as that is ours to say
-	lease  *dhcp.Lease
-	update dhcp.Update
-	logged *dhcp.Lease // what the log told of last
-	from   time.Time   // when that came to be; zero: an earlier keeper saw it
-
-	exchange *exchange // runs while primary
-	voice    *voice    // speaks while the address is up
-	reach    hooks.Reach
-
-	heal timer // next repair
-	wait backoff
-	gone timer // deletion of a muted link
-	care timer // next look without a reason
+	wan       config.WAN
+	kernel    kernel
+	config    dhcp.Config
+	log       *slog.Logger
+	machine   *wan.Machine
+	inbox     *queue[wan.Event]
+	report    func(wan.State) // must not block
+	publish   *publishing
+	client    *client    // runs while primary
+	announcer *announcer // runs while the address is up
 }
 
-func newUplink(wan config.WAN, k kernel, leaseFile dhcp.File, pubs []Publisher, log *slog.Logger, report func(reached)) *uplink {
-	log = log.With("wan", wan.Name)
+func newUplink(c config.WAN, k kernel, leaseFile dhcp.File, pubs []Publisher, log *slog.Logger, report func(wan.State)) *uplink {
+	log = log.With("wan", c.Name)
 	return &uplink{
-		wan: wan, kernel: k, client: client(wan, leaseFile), log: log, report: report,
-		publish: newPress(wan, pubs, log),
-		orders:  make(chan order, 1),
-		events:  make(chan netif.Event, 64),
-		fresh:   make(chan struct{}, 1),
-		heal:    newTimer(), gone: newTimer(), care: newTimer(),
+		wan: c, kernel: k, config: clientConfig(c, leaseFile), log: log, report: report,
+		machine: wan.New(c), inbox: newQueue(mergeEvents), publish: newPublishing(c, pubs, log),
 	}
 }
 
-// adopt takes over what an earlier keeper left in the kernel. It reports whether
-// the WAN is up with an address that a remembered lease still covers.
-func (u *uplink) adopt(o netif.Observed) bool {
-	if !o.Owned {
-		return false
+// mergeEvents keeps of orders the newest, and of the kernel's events one: a look
+// covers all that came before it. So a WAN that is busy is never far behind.
+func mergeEvents(waiting []wan.Event, e wan.Event) []wan.Event {
+	switch e := e.(type) {
+	case wan.Ordered:
+		waiting = slices.DeleteFunc(waiting, func(o wan.Event) bool { _, older := o.(wan.Ordered); return older })
+	case wan.KernelChanged:
+		for i, o := range waiting {
+			if o, ok := o.(wan.KernelChanged); ok {
+				waiting[i] = wan.KernelChanged{CarrierLost: o.CarrierLost || e.CarrierLost}
+				return waiting
+			}
+		}
 	}
-	u.made, u.muted = true, o.Muted
-	if o.Matches && !o.Muted {
-		u.lease = u.remembered(o)
-	}
-	u.held, u.logged = u.lease != nil, u.lease
-	return u.held
+	return append(waiting, e)
 }
 
-// remembered is the lease that covers an address of the link, nil if there is
-// none.
-func (u *uplink) remembered(o netif.Observed) *dhcp.Lease {
-	l, err := dhcp.ReadLease(u.client.LeaseFile)
-	if err != nil || l == nil || l.Remaining() <= 0 {
-		return nil
-	}
-	if !slices.ContainsFunc(o.Addresses, func(a netif.Address) bool { return a.Prefix == l.Prefix }) {
+// adopt takes over what an earlier keeper left in the kernel, before run. It
+// reports whether the WAN is up with an address that a remembered lease still
+// covers.
+func (u *uplink) adopt(ctx context.Context, o netif.Observed) (up bool) {
+	u.step(ctx, wan.Found{Observed: o, Remembered: u.remembered()})
+	return u.machine.State().Held
+}
+
+// remembered is what the lease file holds.
+func (u *uplink) remembered() *dhcp.Lease {
+	l, err := dhcp.ReadLease(u.config.LeaseFile)
+	if err != nil {
 		return nil
 	}
 	return l
 }
 
-// obey replaces the order that the uplink has not begun yet. Only the loop calls it.
-func (u *uplink) obey(o order) {
-	select {
-	case <-u.orders:
-	default:
-	}
-	u.orders <- o
-}
-
-// notice hands over a kernel event. When the uplink is behind, the event may be
-// dropped: those that wait already make it look at the kernel again.
-func (u *uplink) notice(ev netif.Event) {
-	select {
-	case u.events <- ev:
-	default:
-	}
-}
-
-// refresh asks for a look at the kernel and for the publishers to be told again.
-func (u *uplink) refresh() {
-	select {
-	case u.fresh <- struct{}{}:
-	default:
-	}
-}
+// tell hands over an event.
+func (u *uplink) tell(e wan.Event) { u.inbox.put(e) }
 
 // run drives the WAN until ctx ends, and then leaves it as it is: a keeper that
 // restarts must not be felt.
 func (u *uplink) run(ctx context.Context) {
-	var press sync.WaitGroup
-	press.Go(func() { u.publish.run(ctx) })
-	defer press.Wait()
-	defer u.hush()
-	u.care.set(careful)
+	var publishing sync.WaitGroup
+	publishing.Go(func() { u.publish.run(ctx) })
+	defer publishing.Wait()
+	defer u.stopSending()
+	timer, due := newTimer(), wan.Never
 	for {
+		if at := u.machine.Wake(); at != due {
+			if due = at; due == wan.Never {
+				timer.stop()
+			} else {
+				timer.set(due - dhcp.BootTime())
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case o := <-u.orders:
-			u.take(ctx, o)
-		case up := <-u.news():
-			u.learn(ctx, up)
-		case <-u.waiting():
-			u.advance(ctx)
-		case <-u.events:
-			u.look(ctx)
-		case <-u.fresh:
-			u.look(ctx)
-			u.publish.publish(u.lease) // a backup has none
-		case <-u.heal.C:
-			u.heal.stop()
-			u.restore(ctx)
-		case <-u.gone.C:
-			u.gone.stop()
-			u.remove(ctx)
-		case <-u.care.C:
-			u.care.set(careful)
-			u.look(ctx)
-		case <-u.ended():
-			u.revive()
-		case u.reach = <-u.voice.heard():
+		case <-u.inbox.wake:
+			for _, e := range u.inbox.take() {
+				u.step(ctx, e)
+			}
+		case up := <-u.client.news():
+			u.step(ctx, wan.LeaseChanged{Update: up})
+		case <-u.client.ended():
+			u.client.cancel()
+			u.client = nil
+			u.step(ctx, wan.ClientEnded{})
+		case r := <-u.announcer.answers():
+			u.step(ctx, wan.GatewayProbed{Reach: r})
+		case <-timer.C:
+			due = wan.Never // set it anew
+			u.step(ctx, wan.Woke{})
 		}
-		u.tell()
+		u.report(u.machine.State())
 	}
 }
 
-// waiting is the gate while something waits for it.
-func (u *uplink) waiting() <-chan struct{} {
-	if u.now.role == hooks.Primary && (u.muted || u.lease != nil) && !u.held && u.err == nil {
-		return u.now.gate
+// step takes the machine through an event and executes what follows. A step that
+// the end of ctx has cut short is the last one.
+func (u *uplink) step(ctx context.Context, e wan.Event) {
+	for e != nil && ctx.Err() == nil {
+		e = u.once(ctx, e)
+	}
+}
+
+// once executes what follows from an event at once. It returns the event that the
+// machine wants next, nil if it waits for none.
+func (u *uplink) once(ctx context.Context, e wan.Event) (next wan.Event) {
+	for _, a := range u.machine.Step(dhcp.BootTime(), e) {
+		if wan.IsCall(a) {
+			return u.call(ctx, a)
+		}
+		u.execute(ctx, a)
 	}
 	return nil
 }
 
-// take begins an order.
-func (u *uplink) take(ctx context.Context, o order) {
-	change := !u.started || o.role != u.now.role
-	u.now, u.started = o, true
-	if !change {
-		return
-	}
-	u.since, u.phases, u.err, u.wait = time.Now(), nil, nil, backoff{}
-	u.heal.stop()
-	u.gone.stop()
-	if o.role == hooks.Primary {
-		u.silent = false
-		if u.logged == nil {
-			u.from = u.since
-		}
-		u.reclaim(ctx)
-		u.advance(ctx)
-	} else {
-		u.demote(ctx)
-	}
-}
-
-// reclaim finds the address that a mute link still has, so that it is kept when
-// the link speaks again: with it the kernel would drop the connections that it
-// masqueraded.
-func (u *uplink) reclaim(ctx context.Context) {
-	if !u.muted || u.lease != nil {
-		return
-	}
-	o, err := u.kernel.Observe(ctx, link(u.wan))
-	if err == nil && o.Matches {
-		u.lease = u.remembered(o)
-	}
-}
-
-// advance takes every step toward the primary role that can be taken now: the
-// link, the DHCP client that speaks through it, the address once there is a
-// lease and the gate is open, and its announcement. Each step is skipped where
-// the kernel is as it should be. It reports what it changed there.
-func (u *uplink) advance(ctx context.Context) (changes netif.Changes) {
-	gated := !u.held && !isOpen(u.now.gate)
-	if gated && u.muted {
-		return changes // a muted link may still hold the address: it waits as well
-	}
-	lease := u.lease
-	if gated {
-		lease = nil
-	}
+// call executes an action that has a result.
+func (u *uplink) call(ctx context.Context, a wan.Action) (d wan.Done) {
 	start := time.Now()
-	changes, err := u.kernel.Apply(ctx, plan(u.wan, lease))
-	u.fail(err)
-	if err != nil {
-		u.held = false
-		u.phase(hooks.PhaseMacvlan, u.wan.Name, start, err)
-		u.again()
-		return changes
-	}
-	u.made, u.muted = true, false
-	if u.exchange == nil {
-		u.phase(hooks.PhaseMacvlan, u.wan.Name+" on "+u.wan.Parent, start, nil)
-		u.listen(ctx)
-	}
-	u.held = lease != nil
-	if !u.held {
-		u.voice.stop()
-		u.voice = nil
-		return changes
-	}
-	if !u.noted(hooks.PhaseAddress) {
-		u.phase(hooks.PhaseAddress, lease.Prefix.String(), start, nil)
-	}
-	if changes.Created {
-		u.publish.publish(lease) // what was said belonged to the link that is gone
-	}
-	news := changes.Created || changes.Addr || changes.Unmuted
-	if u.voice == nil || u.voice.lease.Gateway != lease.Gateway || news {
-		u.voice.stop()
-		u.voice = startVoice(ctx, u.kernel, u.wan, lease, news, u.log)
-	}
-	return changes
-}
-
-// look reads the kernel again after an event there.
-func (u *uplink) look(ctx context.Context) {
-	// Whatever else waits is covered by the same look.
-	for more := true; more; {
-		select {
-		case <-u.events:
-		default:
-			more = false
+	switch a := a.(type) {
+	case wan.Observe:
+		if a.Full {
+			d.Observed, d.Err = u.kernel.Observe(ctx, wan.Link(u.wan))
+			d.Remembered = u.remembered()
+		} else {
+			d.Observed, d.Err = u.kernel.Glance(ctx, wan.Link(u.wan))
 		}
+	case wan.Apply:
+		d.Changes, d.Err = u.kernel.Apply(ctx, a.Desired)
+	case wan.Mute:
+		d.Err = u.kernel.Mute(ctx, wan.Link(u.wan))
+	case wan.Purge:
+		d.Deleted, d.Err = u.kernel.Purge(ctx, wan.Link(u.wan))
+	case wan.Release:
+		limited, cancel := context.WithTimeout(ctx, releaseLimit)
+		d.Err = dhcp.Release(limited, u.config, a.Lease)
+		cancel()
+	case wan.StartDHCP:
+		u.client, d.Err = startClient(ctx, u.config, u.log)
 	}
-	if !u.started {
-		return
-	}
-	// What an event says may be over by now: ask.
-	o, err := u.kernel.Glance(ctx, link(u.wan))
-	if u.exchange != nil {
-		u.exchange.client.Carrier(err == nil && o.Up && o.Carrier)
-	}
-	switch {
-	case u.gone.running:
-		if err == nil && o.Owned && o.Muted || err == nil && !o.Exists {
-			return // as it should be, until its time has come
+	d.Took = time.Since(start)
+	return d
+}
+
+// execute does what cannot fail.
+func (u *uplink) execute(ctx context.Context, a wan.Action) {
+	switch a := a.(type) {
+	case wan.CancelDHCP:
+		if u.client != nil {
+			u.client.cancel()
 		}
-		u.gone.stop() // somebody gave it its voice back
-	case u.heal.running:
-		if err != nil || !o.ParentExists || !errors.Is(u.err, netif.ErrNoParent) {
-			return
+	case wan.StopSending:
+		u.stopSending()
+	case wan.Announce:
+		u.announcer.stop()
+		u.announcer = startAnnouncer(ctx, u.kernel, u.wan, a.Lease, a.Frames, u.log)
+	case wan.StopAnnouncing:
+		u.announcer.stop()
+		u.announcer = nil
+	case wan.SetCarrier:
+		if u.client != nil {
+			u.client.Carrier(a.Up)
 		}
-		u.heal.stop() // what was missing is there: no need to wait
-	}
-	u.restore(ctx)
-}
-
-// restore makes the kernel match again after something else changed it. The next
-// repair then waits, longer each time, so that a fight with another program does
-// not become a storm.
-func (u *uplink) restore(ctx context.Context) {
-	if u.now.role == hooks.Backup {
-		if u.remove(ctx) {
-			u.log.Warn("deleted a link that should not have been there: find out what makes it")
-		}
-		return
-	}
-	failed, underway := u.err != nil, !u.held
-	changes := u.advance(ctx)
-	switch {
-	// The event was about the link that has just been made, and came at a moment
-	// when the address could follow: nobody but us changed anything.
-	case u.err == nil && !failed && underway && !changes.Created && (changes.Addr || changes.Unmuted):
-	case u.err == nil && !changes.None():
-		u.log.Warn("restored what was changed behind wanfail's back: find out what does that, `wanfail doctor` may know", "changes", strings.Join(changes.Steps, ", "))
-		u.again()
-	case u.err == nil && failed:
-		u.log.Debug("WAN is as it should be again")
+	case wan.Publish:
+		u.publish.next.put(a.Lease)
+	case wan.Log:
+		u.log.Log(ctx, a.Level, a.Text, a.Args...)
 	}
 }
 
-// again plans a repair.
-func (u *uplink) again() { u.heal.set(u.wait.next()) }
-
-// fail notes what keeps the WAN from its role and logs it once.
-func (u *uplink) fail(err error) {
-	if err != nil && (u.err == nil || u.err.Error() != err.Error()) {
-		u.log.Error("WAN is not as it should be", "error", err)
+// stopSending ends everything of this process that could transmit with the shared
+// MAC, and returns when it has ended.
+func (u *uplink) stopSending() {
+	if u.client != nil {
+		u.client.cancel()
+		<-u.client.done
+		u.client = nil
 	}
-	u.err = err
-}
-
-// phase notes that a part of the transition has ended.
-func (u *uplink) phase(name, detail string, start time.Time, err error) {
-	const most = 32 // a WAN that keeps healing must not grow without bound
-	if len(u.phases) == most {
-		return
-	}
-	p := hooks.Phase{Name: name, Detail: detail, Took: time.Since(start), At: time.Since(u.since)}
-	if err != nil {
-		p.Error = err.Error()
-	}
-	u.phases = append(u.phases, p)
-}
-
-// noted reports whether the transition has such a phase.
-func (u *uplink) noted(name string) bool {
-	return slices.ContainsFunc(u.phases, func(p hooks.Phase) bool { return p.Name == name })
-}
-
-func isOpen(gate <-chan struct{}) bool {
-	select {
-	case <-gate:
-		return true
-	default:
-		return false
-	}
+	u.announcer.stop()
+	u.announcer = nil
 }

@@ -68,10 +68,25 @@ func wanted(is hooks.Intents, instance string, gone func(hooks.Process) string) 
 	return Verdict{Role: i.Role, By: i.By(), Token: i.Token}
 }
 
-// owners are the processes that intents rest on, and how long after its end each
-// still counts.
-func owners(is hooks.Intents) map[hooks.Process]time.Duration {
+// Disputes are warnings about roles that were set by hand while keepalived says
+// something else.
+func Disputes(wans []WAN, is hooks.Intents, states hooks.States, gone func(hooks.Process) bool) (all []string) {
+	for _, w := range wans {
+		i, ok := is.For(w.Instance)
+		if d, disputed := states.Disputed(i, w.Instance, gone); ok && disputed {
+			all = append(all, w.Name+": "+d.Text())
+		}
+	}
+	return all
+}
+
+// owners are the processes that intents and reported states rest on, and how long
+// after its end each still counts.
+func owners(is hooks.Intents, states hooks.States) map[hooks.Process]time.Duration {
 	all := map[hooks.Process]time.Duration{}
+	for _, i := range states {
+		all[i.Owner] = 0
+	}
 	for _, i := range is {
 		if i.Role != hooks.Primary {
 			continue

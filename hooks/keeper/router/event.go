@@ -16,6 +16,7 @@ type (
 	// Started is the first: what is recorded and what an earlier keeper left.
 	Started struct {
 		Intents hooks.Intents
+		States  hooks.States
 		Ended   []hooks.Process // those that intents rest on and that have ended
 		Found   []Found         // of each WAN
 	}
@@ -23,6 +24,7 @@ type (
 	// change nothing.
 	Requested struct {
 		Intents []hooks.Intent
+		States  hooks.States    // what keepalived said last, where that is recorded
 		Ended   []hooks.Process // as in Started
 		// Release gives the lease back when the first of them is obeyed.
 		Release bool
@@ -54,6 +56,8 @@ type (
 		Ended time.Duration // boot time
 		Err   error
 	}
+	// ReplicaHealth tells why the replication would do no job now, nil: it would.
+	ReplicaHealth struct{ Problem error }
 	// MACMoved gives a reason to believe that the switch sends the traffic of the
 	// shared MAC elsewhere.
 	MACMoved struct{ Scope, Reason string }

@@ -36,6 +36,7 @@ type Machine struct {
 	instances []string
 
 	intents hooks.Intents
+	states  hooks.States             // what keepalived said last
 	owners  map[hooks.Process]string // what became of each process that is watched
 
 	started bool
@@ -54,6 +55,7 @@ type Machine struct {
 	resumed bool           // the replication knows that this router is primary
 	faults  map[Job]string // of this role
 	last    Job            // that has ended
+	down    error          // why the replication would do no job now
 
 	current *transition
 	past    []transition
@@ -87,20 +89,33 @@ func New(c Config, unseen []hooks.Service) *Machine {
 	return m
 }
 
-// Step takes the machine through one event.
-func (m *Machine) Step(now time.Duration, event Event) []Action {
+// Step takes the machine through events, all of which it knows before it decides.
+func (m *Machine) Step(now time.Duration, events ...Event) []Action {
 	m.now, m.out, m.later = now, nil, nil
+	for _, e := range events {
+		m.learn(e)
+	}
+	m.own()
+	m.decide()
+	m.openGate()
+	m.resume()
+	m.conclude()
+	return append(m.out, m.later...)
+}
+
+// learn takes note of an event.
+func (m *Machine) learn(event Event) {
 	switch e := event.(type) {
 	case Started:
 		for i, f := range e.Found {
 			m.wans[i].found, m.wans[i].state.WAN = f, f.State
 		}
-		m.hear(e.Intents, e.Ended)
+		m.hear(e.Intents, e.States, e.Ended)
 	case Requested:
 		if e.Release && len(e.Intents) > 0 {
 			m.release = e.Intents[0].Token
 		}
-		m.hear(e.Intents, e.Ended)
+		m.hear(e.Intents, e.States, e.Ended)
 	case Gone:
 		if why, watched := m.owners[e.Process]; watched && why == "" {
 			m.owners[e.Process] = e.Why
@@ -111,15 +126,11 @@ func (m *Machine) Step(now time.Duration, event Event) []Action {
 		m.served = e
 	case Replicated:
 		m.replicated(e)
+	case ReplicaHealth:
+		m.down = e.Problem
 	case MACMoved:
 		m.announce(e)
 	}
-	m.own()
-	m.decide()
-	m.openGate()
-	m.resume()
-	m.conclude()
-	return append(m.out, m.later...)
 }
 
 // Wake is when the machine wants to be told Woke; Never: not at all.
@@ -133,21 +144,29 @@ func (m *Machine) Wake() time.Duration {
 func (m *Machine) act(a Action) { m.out = append(m.out, a) }
 
 // hear takes intents. A process that has ended need not be watched.
-func (m *Machine) hear(is []hooks.Intent, ended []hooks.Process) {
-	for _, i := range is {
-		m.intents, _ = m.intents.With(i)
-	}
+func (m *Machine) hear(is []hooks.Intent, states hooks.States, ended []hooks.Process) {
 	for _, p := range ended {
 		if m.owners[p] == "" {
 			m.owners[p] = Exited
 		}
 	}
+	for _, i := range is {
+		m.intents, _ = m.intents.With(i)
+		m.states = m.states.With(i, m.gone)
+	}
+	for _, i := range states {
+		m.states = m.states.With(i, m.gone)
+	}
 }
+
+// gone reports whether a process has ended, or is about to.
+func (m *Machine) gone(p hooks.Process) bool { return m.owners[p] != "" }
 
 // own watches each process that an intent rests on, and no other.
 func (m *Machine) own() {
-	needed := owners(m.intents)
-	for _, i := range m.intents { // in their order, so that a step is the same each time
+	needed := owners(m.intents, m.states)
+	// In their order, so that a step is the same each time.
+	for _, i := range slices.Concat([]hooks.Intent(m.intents), []hooks.Intent(m.states)) {
 		for _, p := range []hooks.Process{i.Owner, i.Channel} {
 			grace, isNeeded := needed[p]
 			if _, watched := m.owners[p]; isNeeded && !watched {

@@ -79,7 +79,7 @@ func TestMachine(t *testing.T) {
 		}},
 		"a returning backup touches the replication": {true, nil, func(r *rig) {
 			r.boot()
-			r.do(r.of(hooks.Backup, "VI_1", 10, 0), "")
+			r.do(r.of(hooks.Backup, "VI_1", 10, 0), "watch 10 0s")
 		}},
 		"a restarted keeper that finds a backup in place of a primary does not yield": {true, nil, func(r *rig) {
 			r.do(Started{Found: []Found{{Held: true, Up: true}}}, "fallback backup; yield 1; serve 1 false; turned backup; order 0 1 backup linger")
@@ -139,12 +139,13 @@ func TestMachine(t *testing.T) {
 		}},
 		"the death of a keepalived that asked for backup counts": {false, nil, func(r *rig) {
 			r.boot()
-			r.do(r.of(hooks.Backup, "", 10, 0), "")
+			r.do(r.of(hooks.Backup, "", 10, 0), "watch 10 0s")
+			r.do(Gone{process(10), Exited}, "")
 		}},
 		"a person's request ends with a keepalived": {false, nil, func(r *rig) {
 			r.boot()
 			r.step(r.of(hooks.Primary, "", 10, 0))
-			r.do(r.ask(hooks.Primary), "unwatch 10")
+			r.do(r.ask(hooks.Primary), "")
 			r.do(Gone{process(10), Exited}, "")
 		}},
 		"services stop although another WAN stays primary": {true, two, func(r *rig) {
@@ -279,7 +280,13 @@ func TestReplicationInReport(t *testing.T) {
 	r.step(Replicated{Job: Resume, Epoch: 2, Err: errTest}) // late
 	says("ok")
 	r.step(Replicated{Job: Yield, Epoch: 3, Err: errTest})
+	says("failing: no answer") // what that means for a backup, package fitness says
+	r.step(r.ask(hooks.Primary))
+	says("ok")
+	r.step(ReplicaHealth{errTest})
 	says("failing: no answer", "at the next failover")
+	r.step(ReplicaHealth{})
+	says("ok")
 	if rep := newRig(t, false).m.Report(0, wallClock); rep.Conntrackd != "off" {
 		t.Errorf("%q", rep.Conntrackd)
 	}
@@ -370,6 +377,29 @@ func TestJudgeOverruled(t *testing.T) {
 	if !done || a.Outcome != hooks.Degraded || !strings.Contains(strings.Join(a.Problems, "\n"), "stays backup: keepalived[10] "+Exited) {
 		t.Errorf("%v %+v", done, a)
 	}
+}
+
+// A role that was set by hand against what keepalived says is warned of, until
+// keepalived ends, and says nothing more.
+func TestDisputes(t *testing.T) {
+	r := newRig(t, false)
+	r.boot()
+	r.step(r.of(hooks.Backup, "VI_1", 10, 0))
+	r.step(r.ask(hooks.Primary))
+	if rep := r.m.Report(r.now, wallClock); len(rep.VRRP) != 1 || !rep.VRRP[0].Alive || !strings.Contains(strings.Join(rep.Warnings, "\n"), "set by hand") {
+		t.Errorf("%+v, %q", rep.VRRP, rep.Warnings)
+	}
+	r.step(Gone{process(10), Exited})
+	if rep := r.m.Report(r.now, wallClock); len(rep.VRRP) != 1 || rep.VRRP[0].Alive || len(rep.Warnings) != 0 {
+		t.Errorf("%+v, %q", rep.VRRP, rep.Warnings)
+	}
+	other := r.of(hooks.Backup, "VI_2", 11, 0)
+	if got := r.step(other); !strings.HasPrefix(got, "watch 11 0s; unwatch 10") {
+		t.Error(got)
+	}
+	// As recorded, after a restart of the keeper.
+	r = newRig(t, false)
+	r.do(Started{States: hooks.States(other.Intents)}, "watch 11 0s; fallback backup; serve 1 false; turned backup; order 0 1 backup")
 }
 
 // Decide is what keeper, hook, dry run and status go by.

@@ -2,6 +2,7 @@ package router
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/wanfail/wanfail/hooks"
@@ -14,8 +15,9 @@ func (m *Machine) Report(now time.Duration, wall func(time.Duration) time.Time) 
 	r := hooks.Report{
 		Role: m.role, Since: wall(m.since), By: m.by, Changes: m.flaps.total,
 		WANs: []hooks.WAN{}, Services: []hooks.Service{}, Transitions: []hooks.Transition{}, Warnings: []string{},
-		Conntrackd: m.replication(),
+		Conntrackd: m.replication(), VRRP: m.states.Reported(m.gone),
 	}
+	r.Warnings = append(r.Warnings, Disputes(m.config.WANs, m.intents, m.states, m.gone)...)
 	for i := range m.past {
 		t := m.past[i].whole()
 		t.At = wall(m.past[i].at)
@@ -35,10 +37,8 @@ func (m *Machine) Report(now time.Duration, wall func(time.Duration) time.Time) 
 	if m.faults[Commit] != "" {
 		r.Warnings = append(r.Warnings, "conntrackd: the peer's connections could not be taken over at the last failover, sessions were lost: "+m.faults[Commit])
 	}
-	for _, j := range []Job{Resume, Yield} {
-		if m.faults[j] != "" {
-			r.Warnings = append(r.Warnings, "conntrackd: "+m.faults[j]+"; connections may be lost at the next failover: does it run on both routers?")
-		}
+	if why, failing := strings.CutPrefix(r.Conntrackd, failing); failing && m.role == hooks.Primary && why != m.faults[Commit] {
+		r.Warnings = append(r.Warnings, "conntrackd: "+why+"; connections may be lost at the next failover: does it run on both routers?")
 	}
 	if w := m.flaps.warning(now); w != "" {
 		r.Warnings = append(r.Warnings, w)
@@ -50,13 +50,18 @@ func (m *Machine) Report(now time.Duration, wall func(time.Duration) time.Time) 
 	return r
 }
 
+// failing begins what a report says of a conntrackd that fails.
+const failing = "failing: "
+
 // replication says how conntrackd does: how its last job ended.
 func (m *Machine) replication() string {
 	switch {
 	case !m.config.Replicated:
 		return "off"
+	case m.down != nil:
+		return failing + m.down.Error()
 	case m.faults[m.last] != "":
-		return "failing: " + m.faults[m.last]
+		return failing + m.faults[m.last]
 	}
 	return "ok"
 }

@@ -7,52 +7,42 @@ import (
 
 	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/keeper/wan"
 )
 
-// press hands leases to the publishers of one WAN, apart from the uplink: what
-// tells the resolver or netifd must never hold up the WAN. The latest wins.
-type press struct {
+// publishing hands leases to the publishers of one WAN, apart from the uplink:
+// what tells the resolver or netifd must never hold up the WAN.
+type publishing struct {
 	wan  config.WAN
 	pubs []Publisher
 	log  *slog.Logger
-	next chan *dhcp.Lease // holds the latest; nil withdraws
+	next *latest[*dhcp.Lease] // nil withdraws
 
 	failing map[string]string // by publisher, what went wrong last; belongs to run
 }
 
-// pressLimit bounds one call of one Publisher.
-const pressLimit = 5 * time.Second
+// publishLimit bounds one call of one Publisher.
+const publishLimit = 5 * time.Second
 
-func newPress(wan config.WAN, pubs []Publisher, log *slog.Logger) *press {
-	return &press{wan: wan, pubs: pubs, log: log, next: make(chan *dhcp.Lease, 1), failing: map[string]string{}}
+func newPublishing(w config.WAN, pubs []Publisher, log *slog.Logger) *publishing {
+	return &publishing{wan: w, pubs: pubs, log: log, next: newLatest[*dhcp.Lease](), failing: map[string]string{}}
 }
 
-// publish and withdraw are called by the uplink alone.
-func (p *press) publish(l *dhcp.Lease) {
-	select {
-	case <-p.next:
-	default:
-	}
-	p.next <- l
-}
-
-func (p *press) withdraw() { p.publish(nil) }
-
-// run tells each publisher until it has listened: a resolver may not know yet of
+// run tells each publisher until that has worked: a resolver may not know yet of
 // a link that was made a millisecond ago, and netifd may just be starting.
-func (p *press) run(ctx context.Context) {
+func (p *publishing) run(ctx context.Context) {
 	var (
 		lease *dhcp.Lease
 		todo  []Publisher
-		wait  backoff
+		wait  wan.Backoff
 	)
 	retry := newTimer()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case lease = <-p.next:
-			todo, wait = p.pubs, backoff{}
+		case lease = <-p.next.c:
+			todo, wait = p.pubs, wan.Backoff{}
 		case <-retry.C:
 		}
 		retry.stop()
@@ -67,13 +57,13 @@ func (p *press) run(ctx context.Context) {
 			}
 		}
 		if todo = left; len(todo) > 0 {
-			retry.set(wait.next())
+			retry.set(wait.Next(dhcp.BootTime()))
 		}
 	}
 }
 
 // note logs what changes about a publisher.
-func (p *press) note(pub Publisher, err error) {
+func (p *publishing) note(pub Publisher, err error) {
 	was, failed := p.failing[pub.String()]
 	switch {
 	case err != nil && err.Error() != was:
@@ -86,11 +76,11 @@ func (p *press) note(pub Publisher, err error) {
 }
 
 // call publishes a lease, or withdraws without one.
-func call(ctx context.Context, pub Publisher, wan config.WAN, l *dhcp.Lease) error {
-	ctx, cancel := context.WithTimeout(ctx, pressLimit)
+func call(ctx context.Context, pub Publisher, w config.WAN, l *dhcp.Lease) error {
+	ctx, cancel := context.WithTimeout(ctx, publishLimit)
 	defer cancel()
 	if l == nil {
-		return pub.Withdraw(ctx, wan)
+		return pub.Withdraw(ctx, w)
 	}
-	return pub.Publish(ctx, wan, l)
+	return pub.Publish(ctx, w, l)
 }

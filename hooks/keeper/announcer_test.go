@@ -39,7 +39,7 @@ func TestNudge(t *testing.T) {
 		gateway := &sleepyGateway{start: time.Now(), from: 3 * time.Minute, until: 4*time.Minute + 12*time.Second}
 		wan := config.WAN{Name: "wan", Nudge: 2 * time.Minute}
 		lease := &dhcp.Lease{Prefix: netip.MustParsePrefix("192.0.2.5/24"), Gateway: netip.MustParseAddr("192.0.2.1")}
-		v := startVoice(t.Context(), gateway, wan, lease, false, slog.New(slog.DiscardHandler))
+		v := startAnnouncer(t.Context(), gateway, wan, lease, false, slog.New(slog.DiscardHandler))
 		defer v.stop()
 		type answer struct {
 			after     time.Duration
@@ -48,7 +48,7 @@ func TestNudge(t *testing.T) {
 		var got []answer
 		var last time.Duration
 		for range 7 {
-			r := <-v.heard()
+			r := <-v.answers()
 			at := time.Since(gateway.start)
 			got = append(got, answer{at, r.Reachable})
 			if r.Reachable {

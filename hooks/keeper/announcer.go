@@ -13,17 +13,16 @@ import (
 	"github.com/wanfail/wanfail/hooks/config"
 )
 
-// speaker is what a voice needs of package netif.
-type speaker interface {
+// arpSender is what an announcer needs of package netif.
+type arpSender interface {
 	Announce(ctx context.Context, link string, addr netip.Addr, mac net.HardwareAddr) error
 	ProbeGateway(ctx context.Context, link string, src, gateway netip.Addr) (time.Duration, error)
 }
 
-// voice announces an address and asks its gateway for a sign of life. Some
+// announcer announces an address and asks its gateway for a sign of life. Some
 // gateways ignore gratuitous ARP and keep sending to the other router's switch
 // port until somebody asks them something.
-type voice struct {
-	lease   *dhcp.Lease
+type announcer struct {
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
 	replies chan hooks.Reach
@@ -37,37 +36,36 @@ const (
 	asking = 5 * time.Second
 )
 
-// startVoice starts to speak for lease. Without announce the address was there
-// all the time, and only the gateway is asked.
-func startVoice(ctx context.Context, s speaker, wan config.WAN, lease *dhcp.Lease, announce bool, log *slog.Logger) *voice {
+// startAnnouncer announces lease, if frames is set, and asks its gateway.
+func startAnnouncer(ctx context.Context, s arpSender, wan config.WAN, lease *dhcp.Lease, frames bool, log *slog.Logger) *announcer {
 	ctx, cancel := context.WithCancel(ctx)
-	v := &voice{lease: lease, cancel: cancel, replies: make(chan hooks.Reach)}
-	if announce {
-		v.done.Go(func() {
+	a := &announcer{cancel: cancel, replies: make(chan hooks.Reach)}
+	if frames {
+		a.done.Go(func() {
 			if err := s.Announce(ctx, wan.Name, lease.Prefix.Addr(), wan.MAC); err != nil && ctx.Err() == nil {
 				log.Warn("cannot announce the address: switches may send its traffic to the peer for some minutes", "error", err)
 			}
 		})
 	}
 	if lease.Gateway.IsValid() && wan.Nudge > 0 {
-		v.done.Go(func() { v.nudge(ctx, s, wan, lease) })
+		a.done.Go(func() { a.probe(ctx, s, wan, lease) })
 	}
-	return v
+	return a
 }
 
-// nudge asks the gateway now and then, and reports each answer or its absence.
-func (v *voice) nudge(ctx context.Context, s speaker, wan config.WAN, lease *dhcp.Lease) {
+// probe asks the gateway now and then, and reports each answer or its absence.
+func (a *announcer) probe(ctx context.Context, s arpSender, wan config.WAN, lease *dhcp.Lease) {
 	var reach hooks.Reach
 	for {
-		probe, cancel := context.WithTimeout(ctx, probeLimit)
-		rtt, err := s.ProbeGateway(probe, wan.Name, lease.Prefix.Addr(), lease.Gateway)
+		limited, cancel := context.WithTimeout(ctx, probeLimit)
+		rtt, err := s.ProbeGateway(limited, wan.Name, lease.Prefix.Addr(), lease.Gateway)
 		cancel()
 		reach.Reachable = err == nil
 		if err == nil {
 			reach.LastReply, reach.RTTMicros = time.Now(), rtt.Microseconds()
 		}
 		select {
-		case v.replies <- reach:
+		case a.replies <- reach:
 		case <-ctx.Done():
 			return
 		}
@@ -83,18 +81,18 @@ func (v *voice) nudge(ctx context.Context, s speaker, wan config.WAN, lease *dhc
 	}
 }
 
-// heard are the gateway's signs of life.
-func (v *voice) heard() <-chan hooks.Reach {
-	if v == nil {
+// answers are the gateway's signs of life.
+func (a *announcer) answers() <-chan hooks.Reach {
+	if a == nil {
 		return nil
 	}
-	return v.replies
+	return a.replies
 }
 
-// stop ends the voice and returns when nothing of it can speak any more.
-func (v *voice) stop() {
-	if v != nil {
-		v.cancel()
-		v.done.Wait()
+// stop returns when nothing of the announcer can transmit any more.
+func (a *announcer) stop() {
+	if a != nil {
+		a.cancel()
+		a.done.Wait()
 	}
 }
