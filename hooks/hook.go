@@ -104,6 +104,27 @@ func (h Hook) Say(ctx context.Context, op string, i Intent, wait time.Duration) 
 	return a, err
 }
 
+// Announce has the keeper announce the addresses of the WANs that i covers and
+// that are primary. It is no role request. Where no keeper runs there is nothing
+// to do: the next one looks at everything anew.
+func (h Hook) Announce(ctx context.Context, i Intent) error {
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	conn, err := Dial(ctx, h.Starter.RunDir)
+	if errors.Is(err, ErrNoKeeper) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	var a Answer
+	if err := conn.Ask(ctx, Request{Op: OpAnnounce, Intent: &i}, &a); err != nil {
+		return err
+	}
+	return a.refusal()
+}
+
 // degrade adds a problem.
 func (a *Answer) degrade(problem error) {
 	a.Problems = append(a.Problems, problem.Error())

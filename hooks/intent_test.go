@@ -219,7 +219,7 @@ func TestParseState(t *testing.T) {
 	for state, want := range map[string]Change{
 		"MASTER": ToPrimary, "master": ToPrimary, "primary": ToPrimary,
 		"BACKUP": ToBackup, "FAULT": ToBackup, "Stop": ToBackup, "DELETED": ToBackup,
-		"MASTER_RX_LOWER_PRI": NoChange, "BACKUP_PRIORITY": NoChange,
+		"MASTER_RX_LOWER_PRI": ToAnnounce, "BACKUP_PRIORITY": NoChange, "MASTER_PRIORITY": NoChange,
 		"": UnknownState, "slave": UnknownState,
 	} {
 		if got := ParseState(state); got != want {

@@ -52,19 +52,26 @@ const (
 	// ToPrimary and ToBackup are changes of the role.
 	ToPrimary
 	ToBackup
+	// ToAnnounce leaves the role as it is: somebody else was master for a moment, so
+	// a primary announces its addresses again.
+	ToAnnounce
 )
 
 // ParseState says what a VRRP state means, whatever its case: "MASTER" and
 // "primary" make the router primary; "BACKUP", "FAULT", "STOP" and "DELETED"
-// make it backup. The FIFO's priority reports (keepalived.conf(5), NOTIFY
-// SCRIPTS) change nothing.
+// make it backup. "MASTER_RX_LOWER_PRI", an advert of a lower priority, tells a
+// master that somebody else was one: the switches have learned the MAC address at
+// the other port. Reports of priorities change nothing (keepalived.conf(5),
+// NOTIFY SCRIPTS).
 func ParseState(state string) Change {
 	switch strings.ToUpper(state) {
 	case "PRIMARY", "MASTER":
 		return ToPrimary
 	case "BACKUP", "FAULT", "STOP", "DELETED":
 		return ToBackup
-	case "MASTER_RX_LOWER_PRI", "MASTER_PRIORITY", "BACKUP_PRIORITY":
+	case "MASTER_RX_LOWER_PRI":
+		return ToAnnounce
+	case "MASTER_PRIORITY", "BACKUP_PRIORITY":
 		return NoChange
 	default:
 		return UnknownState

@@ -150,12 +150,16 @@ func notifies(o Options) []notify {
 		if o.Hook != "" {
 			hook = hookPath
 		}
-		return []notify{
+		all := []notify{
 			{"notify_master", hook + " primary"},
 			{"notify_backup", hook + " backup"},
 			{"notify_fault", hook + " fault"},
 			{"notify_stop", hook + " stop"},
 		}
+		if o.Hook == "" {
+			all = append(all, notify{"notify_master_rx_lower_pri", hook + " announce"})
+		}
+		return all
 	case Script: // as in every tutorial
 		return []notify{
 			{"notify_master", scriptPath + " primary"},

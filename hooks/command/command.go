@@ -118,6 +118,10 @@ func commands() []*cli.Command {
 			Flags: []cli.Flag{wait}, Action: asRoot(notify),
 		},
 		{
+			Name: "announce", Usage: "announce the address of a primary again, as keepalived's notify_master_rx_lower_pri",
+			Action: asRoot(func(c *cli.Context) error { return say(c, hooks.OpAnnounce, "", "MASTER_RX_LOWER_PRI") }),
+		},
+		{
 			Name: "fifo", Usage: "read keepalived's notify FIFO, as its vrrp_notify_fifo_script", ArgsUsage: "PATH",
 			Action: asRoot(fifo),
 		},

@@ -54,11 +54,16 @@ func fifo(c *cli.Context) error {
 		if change == hooks.UnknownState {
 			log.Error("unknown state transition", "state", n.State, "name", n.Scope)
 		}
-		if change != hooks.ToPrimary && change != hooks.ToBackup {
+		i := hooks.Intent{Scope: n.Scope, State: n.State, Owner: owner, Channel: self, At: time.Now()}
+		switch change {
+		case hooks.ToAnnounce:
+			lines.Go(func() { announceAgain(ctx, h, i, log) })
+			return
+		case hooks.ToPrimary, hooks.ToBackup:
+		default:
 			return
 		}
 		seq++
-		i := hooks.Intent{Scope: n.Scope, State: n.State, Owner: owner, Channel: self, At: time.Now()}
 		if change == hooks.ToPrimary {
 			i.Role = hooks.Primary
 		}
@@ -92,6 +97,13 @@ func takeOver(c *cli.Context, keepalived, reader hooks.Process) error {
 // becomes of it.
 const fifoWait = time.Second
 
+// announceAgain is for a master that heard an advert of a lower priority.
+func announceAgain(ctx context.Context, h hooks.Hook, i hooks.Intent, log *slog.Logger) {
+	if err := h.Announce(ctx, i); err != nil {
+		log.Error("cannot have the address announced again", "error", err)
+	}
+}
+
 // say carries a state to the keeper.
 func say(c *cli.Context, op, scope, state string) error {
 	log := logger(c)
@@ -101,6 +113,9 @@ func say(c *cli.Context, op, scope, state string) error {
 		i.Role = hooks.Primary
 	case hooks.ToBackup:
 		i.Role = hooks.Backup
+	case hooks.ToAnnounce:
+		announceAgain(c.Context, hook(c, log), i, log)
+		return nil
 	case hooks.NoChange:
 		return nil
 	default:

@@ -3,6 +3,7 @@ package keeper_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"net"
 	"os"
 	"sync"
@@ -43,6 +44,9 @@ func (w *world) capture() *packets {
 		buf := make([]byte, 2048)
 		for {
 			n, err := f.Read(buf)
+			if errors.Is(err, unix.ENETDOWN) { // said once, when the interface goes down
+				continue
+			}
 			if err != nil {
 				return
 			}
@@ -80,6 +84,19 @@ func (p *packets) dhcp(kind byte) (n int) {
 				n++
 			}
 			o = o[min(2+int(o[1]), len(o)):]
+		}
+	}
+	return n
+}
+
+// announced counts the frames that announce an address: ARP whose sender is its
+// target.
+func (p *packets) announced() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, f := range p.frames {
+		if len(f) >= 14+28 && binary.BigEndian.Uint16(f[12:]) == unix.ETH_P_ARP && bytes.Equal(f[14+14:14+18], f[14+24:14+28]) {
+			n++
 		}
 	}
 	return n

@@ -99,9 +99,13 @@ start)
 	setsid -f flock -w 0.2 $state.lock sh -c "echo \$\$ >$state.pid; exec sleep 100000" </dev/null >/dev/null 2>&1
 	;;
 stop)
-	alive || exit 0
-	kill $(cat $state.pid)
-	flock --shared -w 5 $state.lock true
+	# A daemon that has just started may not have written its process id yet.
+	for try in 1 2 3 4 5 6 7 8 9 10; do
+		alive || exit 0
+		kill $(cat $state.pid)
+		flock --shared -w 0.5 $state.lock true && exit 0
+	done
+	exit 1
 	;;
 status)
 	alive || exit 3

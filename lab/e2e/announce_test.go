@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,6 +61,50 @@ func TestAnnouncements(t *testing.T) {
 		t.Error("the gateway was not asked")
 	} else if late := asked[0].At.Sub(up.At); late > 50*time.Millisecond {
 		t.Errorf("the gateway was asked %v after the address", late)
+	}
+}
+
+// TestTakeoverByMistake: ar1 hears no advert while the LAN of ar0 is cut, takes
+// over and gives way when it is back. ar0 was master all the time, and hears of a
+// lower advert: it tells the ISP's switch where the MAC address is.
+func TestTakeoverByMistake(t *testing.T) {
+	for _, channel := range []string{"hooks", "fifo"} {
+		t.Run(channel, func(t *testing.T) {
+			w := build(t, 90*time.Second, lab.Options{})
+			ar0, ar1 := w.l.Router(0), w.l.Router(1)
+			if channel == "fifo" {
+				for _, r := range []*lab.Router{ar0, ar1} {
+					w.keepalivedConf(r, func(s string) string {
+						return strings.Replace(withoutHooks(s), "script_user root",
+							"script_user root\n    vrrp_notify_fifo /run/wanfail.fifo\n    vrrp_notify_fifo_script \"/usr/sbin/wanfail fifo\"", 1)
+					})
+				}
+			}
+			w.must(w.l.Elect(w.ctx))
+			w.isPrimary(ar0)
+			for _, cut := range []time.Duration{time.Second, 8 * time.Second} {
+				w.must(w.l.Cut(ar0.LAN()))
+				w.isPrimary(ar1)
+				w.eventually("the switch sends to "+ar1.Name, func() (bool, error) { return w.switchPort() == ar1.WAN(), nil })
+				time.Sleep(cut) // how long the fault lasts is what is varied
+				w.must(w.l.Plug(ar0.LAN()))
+				healed := time.Now()
+				w.eventually("the switch sends to "+ar0.Name, func() (bool, error) { return w.switchPort() == ar0.WAN(), nil })
+				took := time.Since(healed)
+				t.Logf("cut for %v: the switch sends to the master again after %v", cut, took.Round(time.Millisecond))
+				// The first advert, and what a busy computer adds.
+				if took > 500*time.Millisecond {
+					t.Errorf("cut for %v: that took %v", cut, took)
+				}
+				w.becomesBackup(ar1)
+				w.isPrimary(ar0)
+				time.Sleep(300 * time.Millisecond) // for a frame of ar1 that must not come
+				if at := w.switchPort(); at != ar0.WAN() {
+					t.Errorf("cut for %v: the switch sends to %s", cut, at)
+				}
+			}
+			w.noRelease()
+		})
 	}
 }
 
