@@ -83,8 +83,8 @@ var ErrRunning = errors.New("another keeper is running")
 // ErrUnreachable tells that a keeper ended because no hook can reach it any more.
 var ErrUnreachable = errors.New("somebody removed the keeper's socket")
 
-// lockWait is how long a keeper waits for its lock: as long as a hook may need
-// that purges the WAN on its own.
+// lockWait is how long a keeper waits for its lock before it says so: as long as a
+// hook may need that purges the WAN on its own.
 const lockWait = 10 * time.Second
 
 // New prepares a keeper. Run runs it.
@@ -130,7 +130,7 @@ func (k *Keeper) task(ctx context.Context, name string, f func(context.Context) 
 // adopts it. It returns ErrRunning if another keeper holds the run directory, and
 // an error if a part of it has ended.
 func (k *Keeper) Run(parent context.Context) error {
-	unlock, err := lockKeeper(parent, k.RunDir)
+	unlock, err := lockKeeper(parent, k.RunDir, k.log)
 	if err != nil {
 		return err
 	}
@@ -313,17 +313,21 @@ func answers(ctx context.Context, dir rundir.Dir) bool {
 }
 
 // lockKeeper takes the lock that makes a keeper, or a hook that acts in its
-// place, the only one of its run directory.
-func lockKeeper(ctx context.Context, dir rundir.Dir) (unlock func(), err error) {
+// place, the only one of its run directory. What holds it and does not answer is
+// no keeper: a hook that takes its time, or one of the two that was stopped. That
+// is waited for, since to end without an error would mean that there is a keeper.
+func lockKeeper(ctx context.Context, dir rundir.Dir, log *slog.Logger) (unlock func(), err error) {
 	if _, err := hooks.OpenStore(dir); err != nil { // makes the directory
 		return nil, err
 	}
-	if answers(ctx, dir) {
-		return nil, ErrRunning
+	for {
+		if answers(ctx, dir) {
+			return nil, ErrRunning
+		}
+		unlock, err = hooks.LockWithin(ctx, dir.KeeperLock(), lockWait)
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return unlock, err
+		}
+		log.Warn("waiting for the keeper's lock: a process holds it and does not answer", "lock", dir.KeeperLock().String())
 	}
-	unlock, err = hooks.LockWithin(ctx, dir.KeeperLock(), lockWait)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, ErrRunning
-	}
-	return unlock, err
 }
