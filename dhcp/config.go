@@ -57,6 +57,9 @@ type File interface {
 	Write(content []byte) error
 	// Remove removes the file, if there is one.
 	Remove() error
+	// Boot identifies the boot that the content belongs to. It is the same for all
+	// who use the file, and another one after the next boot.
+	Boot() (string, error)
 	// String is its name, for people.
 	String() string
 }

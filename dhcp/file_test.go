@@ -31,3 +31,5 @@ func (p PathFile) Remove() error {
 	}
 	return nil
 }
+
+func (p PathFile) Boot() (string, error) { return "this boot", nil }

@@ -190,7 +190,7 @@ func TestLoopRemembers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		boot, _ := bootID()
+		boot, _ := cfg.LeaseFile.Boot()
 		if err := os.WriteFile(cfg.LeaseFile.String(), bytes.Replace(b, []byte(boot), []byte("another"), 1), 0o600); err != nil {
 			t.Fatal(err)
 		}

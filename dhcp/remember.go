@@ -6,15 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"strings"
 	"time"
 )
 
 const (
 	memoryVersion = 1
 	maxMemory     = 64 << 10 // a lease file is a few hundred bytes
-	bootIDFile    = "/proc/sys/kernel/random/boot_id"
 )
 
 // memory is the content of a lease file. It names the client that got the lease,
@@ -73,7 +70,7 @@ func readMemory(f File, now time.Duration) (*memory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read lease file: %w", err)
 	}
-	boot, err := bootID()
+	boot, err := f.Boot()
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +103,7 @@ func parseMemory(b []byte, boot string) (*memory, error) {
 
 // remember writes the lease file.
 func (c *Config) remember(l *Lease) error {
-	boot, err := bootID()
+	boot, err := c.LeaseFile.Boot()
 	if err != nil {
 		return err
 	}
@@ -130,12 +127,4 @@ func (c *Config) forget() error {
 		return fmt.Errorf("forget lease: %w", err)
 	}
 	return nil
-}
-
-func bootID() (string, error) {
-	b, err := os.ReadFile(bootIDFile)
-	if err != nil {
-		return "", fmt.Errorf("read boot id: %w", err)
-	}
-	return strings.TrimSpace(string(b)), nil
 }

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/wanfail/wanfail/hooks/rundir"
@@ -35,21 +33,11 @@ func OpenStore(dir rundir.Dir) (*Store, error) {
 	if err := dir.Make(); err != nil {
 		return nil, err
 	}
-	boot, err := BootID()
+	boot, err := dir.Boot()
 	if err != nil {
 		return nil, err
 	}
 	return &Store{dir: dir, boot: boot}, nil
-}
-
-// BootID identifies this boot of the kernel. What was recorded under another
-// one is void.
-func BootID() (string, error) {
-	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("read boot id: %w", err)
-	}
-	return strings.TrimSpace(string(raw)), nil
 }
 
 // Load returns what is recorded. No record, and a record of another boot, is

@@ -76,7 +76,7 @@ func TestBootIsBackup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	boot, err := hooks.BootID()
+	boot, err := rundir.At(w.dir).Boot()
 	if err != nil {
 		t.Fatal(err)
 	}
