@@ -11,6 +11,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
+
+	"github.com/wanfail/wanfail/services/systemd"
 )
 
 // startUnit starts the installed service, or a transient one: a plain child of
@@ -20,13 +22,13 @@ func (s Starter) startUnit(ctx context.Context) (bool, error) {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return false, nil
 	}
-	conn, err := dbus.NewSystemdConnectionContext(ctx)
+	conn, err := systemd.Dial(ctx, systemd.PrivateSocket)
 	if err != nil {
 		return false, fmt.Errorf("reach systemd: %w", err)
 	}
 	defer conn.Close()
 	if s.Installed {
-		_, err := conn.StartUnitContext(ctx, "wanfail.service", "replace", nil)
+		_, err := conn.Start(ctx, "wanfail.service", "replace", nil)
 		if err == nil {
 			return true, nil
 		}
@@ -39,8 +41,8 @@ func (s Starter) startUnit(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	const unit = "wanfail-keeper.service"
-	_ = conn.ResetFailedUnitContext(ctx, unit) // a failed one would keep its name taken
-	_, err = conn.StartTransientUnitContext(ctx, unit, "replace", []dbus.Property{
+	_ = conn.ResetFailed(ctx, unit) // a failed one would keep its name taken
+	_, err = conn.StartTransient(ctx, unit, "replace", []dbus.Property{
 		dbus.PropDescription("wanfail keeper (transient)"),
 		dbus.PropExecStart(append([]string{exe}, s.Args...), false),
 		{Name: "Restart", Value: godbus.MakeVariant("always")},

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	bus "github.com/wanfail/wanfail/services/systemd"
 )
 
 // systemd drives services as systemd's units. It connects when it is first needed
@@ -23,18 +25,13 @@ type systemd struct {
 
 	dialing chan struct{} // holds a token: one dials, the others wait for the outcome
 
-	mu       sync.Mutex
-	bus      *bus
-	watchers map[*watcher]struct{}
-	closed   bool
+	mu     sync.Mutex
+	conn   *bus.Conn
+	closed bool
 }
 
 func newSystemd(socket string, log *slog.Logger) *systemd {
-	return &systemd{
-		socket: socket, log: log,
-		dialing:  make(chan struct{}, 1),
-		watchers: map[*watcher]struct{}{},
-	}
+	return &systemd{socket: socket, log: log, dialing: make(chan struct{}, 1)}
 }
 
 // Backend is "systemd".
@@ -47,9 +44,9 @@ func (s *systemd) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	if s.bus != nil {
-		s.bus.close()
-		s.bus = nil
+	if s.conn != nil {
+		s.conn.Close()
+		s.conn = nil
 	}
 	return nil
 }
@@ -71,7 +68,7 @@ func (s *systemd) State(ctx context.Context, name string) (State, error) {
 	}
 	state := u.state()
 	if u.LoadState == "not-found" && state == Stopped { // it may run with its file gone
-		return Stopped, notInstalled(u.ID, "no such unit")
+		return Stopped, notInstalled(u.Name, "no such unit")
 	}
 	return state, nil
 }
@@ -80,33 +77,33 @@ func (s *systemd) State(ctx context.Context, name string) (State, error) {
 // late, gets a clean slate first: a router that fails over five times in ten
 // seconds must not be refused its services (StartLimitBurst).
 func (s *systemd) Start(ctx context.Context, name string) error {
-	return s.reach(ctx, name, Running, func(b *bus, u unit) (string, error) {
+	return s.reach(ctx, name, Running, func(b *bus.Conn, u unit) (string, error) {
 		if err := u.startable(); err != nil {
 			return "", err
 		}
 		// It fails for a unit that is not loaded, which has nothing to reset.
-		if err := b.call(ctx, managerPath, managerIface+".ResetFailedUnit", []any{u.ID}); errors.Is(err, errLost) {
+		if err := b.Check(ctx, b.ResetFailed(ctx, u.Name)); errors.Is(err, bus.ErrLost) {
 			return "", err
 		}
 		if u.waitsForRestart() {
 			// A start job would wait for the end of the pause.
-			return b.job(ctx, "RestartUnit", u.ID)
+			return b.Job(ctx, b.Restart, u.Name)
 		}
-		return b.job(ctx, "StartUnit", u.ID)
+		return b.Job(ctx, b.Start, u.Name)
 	})
 }
 
 // Stop stops the unit, or cancels its queued start.
 func (s *systemd) Stop(ctx context.Context, name string) error {
-	return s.reach(ctx, name, Stopped, func(b *bus, u unit) (string, error) {
-		return b.job(ctx, "StopUnit", u.ID)
+	return s.reach(ctx, name, Stopped, func(b *bus.Conn, u unit) (string, error) {
+		return b.Job(ctx, b.Stop, u.Name)
 	})
 }
 
 // reach runs act unless the unit is as wanted, and then looks whether it is. A
 // connection lost meanwhile says nothing about the outcome, so then it begins
 // anew: jobs survive a daemon-reexec, and a second request joins the first.
-func (s *systemd) reach(ctx context.Context, name string, want State, act func(*bus, unit) (string, error)) error {
+func (s *systemd) reach(ctx context.Context, name string, want State, act func(*bus.Conn, unit) (string, error)) error {
 	for {
 		u, err := s.find(ctx, name)
 		if err != nil || u.state() == want {
@@ -117,14 +114,14 @@ func (s *systemd) reach(ctx context.Context, name string, want State, act func(*
 			return err
 		}
 		result, err := act(b, u)
-		if errors.Is(err, errLost) {
+		if errors.Is(err, bus.ErrLost) {
 			if err := breath(ctx); err != nil {
 				return err
 			}
 			continue
 		}
 		if err != nil {
-			return explain(u.ID, err)
+			return explain(u.Name, err)
 		}
 		if u, err = s.find(ctx, name); err != nil || u.state() == want {
 			return err
@@ -136,20 +133,15 @@ func (s *systemd) reach(ctx context.Context, name string, want State, act func(*
 // failure describes a unit that is not as wanted although its job has ended.
 func (s *systemd) failure(ctx context.Context, u unit, result string) error {
 	if result == "canceled" {
-		return fmt.Errorf("%s is %s (%s): somebody else's request replaced ours, which is tried again", u.ID, u.ActiveState, u.SubState)
+		return fmt.Errorf("%s is %s (%s): somebody else's request replaced ours, which is tried again", u.Name, u.ActiveState, u.SubState)
 	}
 	why := ""
 	if b, err := s.connected(ctx); err == nil {
-		var v dbus.Variant
-		get := func(iface, property string) any {
-			v = dbus.Variant{}
-			_ = b.call(ctx, u.Path, "org.freedesktop.DBus.Properties.Get", []any{iface, property}, &v)
-			return v.Value()
-		}
-		if met, ok := get(unitIface, "ConditionResult").(bool); ok && !met && result == "done" {
+		get := func(kind, name string) any { return property(ctx, b, u.Name, kind, name) }
+		if met, ok := get("Unit", "ConditionResult").(bool); ok && !met && result == "done" {
 			why = ", a condition of the unit is not met"
-		} else if r, ok := get(serviceIface, "Result").(string); ok && r != "success" {
-			status, _ := get(serviceIface, "ExecMainStatus").(int32)
+		} else if r, ok := get("Service", "Result").(string); ok && r != "success" {
+			status, _ := get("Service", "ExecMainStatus").(int32)
 			why = ", " + r
 			switch {
 			case r != "exit-code":
@@ -157,13 +149,23 @@ func (s *systemd) failure(ctx context.Context, u unit, result string) error {
 				why += fmt.Sprintf(" %d", status)
 			default: // not the daemon itself
 				for _, setting := range []string{"ExecStartPre", "ExecStartPost"} {
-					why += failedCommand(setting, get(serviceIface, setting))
+					why += failedCommand(setting, get("Service", setting))
 				}
 			}
 		}
 	}
 	return fmt.Errorf("%s is %s (%s%s), its job ended as %q: see `journalctl -u %s`",
-		u.ID, u.ActiveState, u.SubState, why, result, u.ID)
+		u.Name, u.ActiveState, u.SubState, why, result, u.Name)
+}
+
+// property asks for one property of a unit's interface of the given kind, as
+// "Service"; nil if there is no such thing.
+func property(ctx context.Context, b *bus.Conn, id, kind, name string) any {
+	p, err := b.Property(ctx, id, kind, name)
+	if err != nil {
+		return nil
+	}
+	return p.Value.Value()
 }
 
 // failedCommand describes the first of a setting's commands that exited with
@@ -196,7 +198,7 @@ func explain(id string, err error) error {
 		case "org.freedesktop.systemd1.NoSuchUnit":
 			return notInstalled(id, "no such unit")
 		case "org.freedesktop.systemd1.UnitMasked":
-			return unit{ID: id, LoadState: "masked"}.startable()
+			return unit{Name: id, LoadState: "masked"}.startable()
 		case "org.freedesktop.DBus.Error.AccessDenied", "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired":
 			return fmt.Errorf("systemd does not let us manage %s (wanfail runs as uid %d): %w", id, os.Geteuid(), err)
 		}
@@ -215,9 +217,9 @@ func (s *systemd) find(ctx context.Context, name string) (unit, error) {
 		if err != nil {
 			return unit{}, err
 		}
-		units, err := b.units(ctx, id)
+		units, err := units(ctx, b, id)
 		switch {
-		case errors.Is(err, errLost):
+		case errors.Is(err, bus.ErrLost):
 			if err := breath(ctx); err != nil {
 				return unit{}, err
 			}
@@ -241,9 +243,12 @@ func breath(ctx context.Context) error {
 	}
 }
 
-func (b *bus) units(ctx context.Context, ids ...string) (units []unit, err error) {
-	err = b.call(ctx, managerPath, managerIface+".ListUnitsByNames", []any{ids}, &units)
-	return units, err
+func units(ctx context.Context, b *bus.Conn, id string) (all []unit, err error) {
+	found, err := b.Units(ctx, []string{id})
+	for _, u := range found {
+		all = append(all, unit(u))
+	}
+	return all, b.Check(ctx, err)
 }
 
 // reconnectLimit is how long systemd may be out of reach before that is an error.
@@ -251,7 +256,7 @@ func (b *bus) units(ctx context.Context, ids ...string) (units []unit, err error
 const reconnectLimit = 5 * time.Second
 
 // connected returns a connection that works, as far as is known.
-func (s *systemd) connected(ctx context.Context) (*bus, error) {
+func (s *systemd) connected(ctx context.Context) (*bus.Conn, error) {
 	select {
 	case s.dialing <- struct{}{}:
 		defer func() { <-s.dialing }()
@@ -259,17 +264,17 @@ func (s *systemd) connected(ctx context.Context) (*bus, error) {
 		return nil, context.Cause(ctx)
 	}
 	s.mu.Lock()
-	b, closed := s.bus, s.closed
+	b, closed := s.conn, s.closed
 	s.mu.Unlock()
 	if closed {
 		return nil, errClosed
 	}
-	if b != nil && !b.lost() {
+	if b != nil && b.Connected() {
 		return b, nil
 	}
 	start := time.Now()
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
-		b, err := dialBus(ctx, s.socket, s.signal)
+		b, err := bus.Dial(ctx, s.socket)
 		if err == nil {
 			return s.adopt(b)
 		}
@@ -290,13 +295,13 @@ func (s *systemd) connected(ctx context.Context) (*bus, error) {
 	}
 }
 
-func (s *systemd) adopt(b *bus) (*bus, error) {
+func (s *systemd) adopt(b *bus.Conn) (*bus.Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		b.close()
+		b.Close()
 		return nil, errClosed
 	}
-	s.bus = b
+	s.conn = b
 	return b, nil
 }

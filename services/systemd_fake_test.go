@@ -13,8 +13,11 @@ import (
 	"testing"
 	"time"
 
+	sd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
 )
+
+const managerPath dbus.ObjectPath = "/org/freedesktop/systemd1"
 
 // fakeSystemd speaks D-Bus as PID 1 does on its private socket. Its jobs take the
 // time and have the outcome that the test gives them.
@@ -94,8 +97,8 @@ func (f *fakeSystemd) reexec() {
 func (f *fakeSystemd) add(id, active string) *fakeUnit {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	path := dbus.ObjectPath("/org/freedesktop/systemd1/unit/" + strings.NewReplacer(".", "_2e", "-", "_2d").Replace(id))
-	u := &fakeUnit{unit: unit{ID: id, LoadState: "loaded", ActiveState: active, SubState: "x", Path: path, JobPath: "/"}, props: map[string]any{}}
+	path := dbus.ObjectPath("/org/freedesktop/systemd1/unit/" + sd.PathBusEscape(id))
+	u := &fakeUnit{unit: unit{Name: id, LoadState: "loaded", ActiveState: active, SubState: "x", Path: path, JobPath: "/"}, props: map[string]any{}}
 	f.units[id] = u
 	return u
 }
@@ -180,12 +183,14 @@ func (f *fakeSystemd) serve(c net.Conn) {
 		"RestartUnit":      func(id, mode string) (dbus.ObjectPath, *dbus.Error) { return f.job("RestartUnit", id, mode) },
 		"StopUnit":         func(id, mode string) (dbus.ObjectPath, *dbus.Error) { return f.job("StopUnit", id, mode) },
 		"ResetFailedUnit":  f.reset,
-		"GetUnitFileState": f.fileState,
 	}, managerPath, managerIface))
 	for _, u := range f.units {
 		must(conn.ExportMethodTable(map[string]any{"Get": func(_, name string) (dbus.Variant, *dbus.Error) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
+			if name == "UnitFileState" {
+				return dbus.MakeVariant(u.file), nil
+			}
 			if v, ok := u.props[name]; ok {
 				return dbus.MakeVariant(v), nil
 			}
@@ -204,19 +209,10 @@ func (f *fakeSystemd) list(ids []string) ([]unit, *dbus.Error) {
 		if u := f.units[id]; u != nil {
 			units = append(units, u.unit)
 		} else {
-			units = append(units, unit{ID: id, LoadState: "not-found", ActiveState: "inactive", SubState: "dead", Path: "/x", JobPath: "/"})
+			units = append(units, unit{Name: id, LoadState: "not-found", ActiveState: "inactive", SubState: "dead", Path: "/x", JobPath: "/"})
 		}
 	}
 	return units, nil
-}
-
-func (f *fakeSystemd) fileState(id string) (string, *dbus.Error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if u := f.units[id]; u != nil && u.file != "" {
-		return u.file, nil
-	}
-	return "", dbus.NewError("org.freedesktop.DBus.Error.FileNotFound", []any{"no file of " + id})
 }
 
 func (f *fakeSystemd) reset(id string) *dbus.Error {
@@ -247,11 +243,11 @@ func (f *fakeSystemd) job(method, id, mode string) (dbus.ObjectPath, *dbus.Error
 		return "", dbus.NewError("org.example.StartLimit", []any{"start request repeated too quickly"})
 	}
 	u.JobType = strings.ToLower(strings.TrimSuffix(method, "Unit"))
-	if u.JobID == 0 { // else it joins
+	if u.JobId == 0 { // else it joins
 		f.lastID++
-		u.JobID = f.lastID
+		u.JobId = f.lastID
 		u.JobPath = dbus.ObjectPath("/org/freedesktop/systemd1/job/" + string(rune('a'+f.lastID)))
-		f.emit(managerPath, managerIface+".JobNew", u.JobID, u.JobPath, id)
+		f.emit(managerPath, managerIface+".JobNew", u.JobId, u.JobPath, id)
 	}
 	switch job := u.JobPath; {
 	case u.deaf:
@@ -282,16 +278,16 @@ func (f *fakeSystemd) finish(u *fakeUnit) {
 			state = u.after
 		}
 	}
-	job, id := u.JobPath, u.JobID
-	u.JobID, u.JobType, u.JobPath, u.SubState = 0, "", "/", "x"
+	job, id := u.JobPath, u.JobId
+	u.JobId, u.JobType, u.JobPath, u.SubState = 0, "", "/", "x"
 	f.set(u, state)
-	f.emit(managerPath, managerIface+".JobRemoved", id, job, u.ID, result)
+	f.emit(managerPath, managerIface+".JobRemoved", id, job, u.Name, result)
 }
 
 // set is called with mu held.
 func (f *fakeSystemd) set(u *fakeUnit, state string) {
 	u.ActiveState = state
-	f.emit(u.Path, "org.freedesktop.DBus.Properties.PropertiesChanged", unitIface,
+	f.emit(u.Path, "org.freedesktop.DBus.Properties.PropertiesChanged", "org.freedesktop.systemd1.Unit",
 		map[string]dbus.Variant{"ActiveState": dbus.MakeVariant(state)}, []string{})
 }
 

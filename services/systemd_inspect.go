@@ -4,10 +4,7 @@ package services
 
 import (
 	"context"
-	"errors"
 	"slices"
-
-	"github.com/godbus/dbus/v5"
 )
 
 var (
@@ -34,30 +31,21 @@ func (s *systemd) Inspect(ctx context.Context, name string) (Details, error) {
 	if err != nil {
 		return d, err
 	}
-	var file string
-	err = b.call(ctx, managerPath, managerIface+".GetUnitFileState", []any{u.ID}, &file)
-	var answer dbus.Error
-	if err != nil && !errors.As(err, &answer) { // an answer: it has no file
-		return d, explain(u.ID, err)
-	}
+	get := func(kind, name string) any { return property(ctx, b, u.Name, kind, name) }
+	file, _ := get("Unit", "UnitFileState").(string)
 	d.AtBoot = !slices.Contains(notAtBoot, file)
-	get := func(property string) any {
-		var v dbus.Variant
-		_ = b.call(ctx, u.Path, "org.freedesktop.DBus.Properties.Get", []any{serviceIface, property}, &v)
-		return v.Value()
-	}
 	switch {
 	case d.State == Running:
-		pid, _ := get("MainPID").(uint32)
+		pid, _ := get("Service", "MainPID").(uint32)
 		d.PID = int(pid)
 	case u.ActiveState == "failed":
 		d.Failure = "it has failed"
-		if r, ok := get("Result").(string); ok && r != "success" {
+		if r, ok := get("Service", "Result").(string); ok && r != "success" {
 			d.Failure += " (" + r + ")"
 		}
-		d.Failure += " and systemd does not start it again: see `journalctl -u " + u.ID + "`, then `systemctl restart " + u.ID + "`"
+		d.Failure += " and systemd does not start it again: see `journalctl -u " + u.Name + "`, then `systemctl restart " + u.Name + "`"
 	case u.waitsForRestart():
-		d.Failure = "it crashes, and systemd starts it again: see `journalctl -u " + u.ID + "`"
+		d.Failure = "it crashes, and systemd starts it again: see `journalctl -u " + u.Name + "`"
 	}
 	return d, nil
 }

@@ -75,7 +75,7 @@ func TestSystemdStartsFromEveryState(t *testing.T) {
 				u := f.add("d.service", c.active)
 				u.SubState = c.sub
 				if c.job != "" {
-					u.JobID, u.JobType, u.JobPath = 99, c.job, "/org/freedesktop/systemd1/job/99"
+					u.JobId, u.JobType, u.JobPath = 99, c.job, "/org/freedesktop/systemd1/job/99"
 				}
 				want := c.down
 				if up {
@@ -142,9 +142,6 @@ func TestSystemdJobThatDoesNotEnd(t *testing.T) {
 	r := Converge(ctx, s, []string{"deaf"}, true, time.Minute)[0]
 	if !errors.Is(r.Err, newer) || time.Since(start) > time.Second {
 		t.Errorf("%v after %v", r.Err, time.Since(start))
-	}
-	if n := len(s.bus.waiting); n > 0 {
-		t.Errorf("%d jobs are still waited for", n)
 	}
 }
 

@@ -6,18 +6,11 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/godbus/dbus/v5"
+	"github.com/coreos/go-systemd/v22/dbus"
 )
 
-// unit is an entry of systemd's ListUnitsByNames, field by field.
-type unit struct {
-	ID, Description, LoadState, ActiveState, SubState, Followed string
-
-	Path    dbus.ObjectPath
-	JobID   uint32 // 0: no job is queued
-	JobType string
-	JobPath dbus.ObjectPath
-}
+// unit is an entry of systemd's ListUnitsByNames.
+type unit dbus.UnitStatus
 
 // state folds the unit's state and its queued job into one answer.
 //
@@ -28,7 +21,7 @@ type unit struct {
 func (u unit) state() State {
 	switch u.ActiveState {
 	case "active", "reloading", "refreshing":
-		if u.JobID != 0 && u.JobType == "stop" {
+		if u.JobId != 0 && u.JobType == "stop" {
 			return Stopping
 		}
 		return Running
@@ -38,7 +31,7 @@ func (u unit) state() State {
 		return Stopping
 	}
 	// inactive, failed, maintenance
-	if u.JobID != 0 && u.JobType != "stop" && u.JobType != "nop" {
+	if u.JobId != 0 && u.JobType != "stop" && u.JobType != "nop" {
 		return Starting
 	}
 	return Stopped
@@ -51,11 +44,11 @@ func (u unit) waitsForRestart() bool { return strings.HasPrefix(u.SubState, "aut
 func (u unit) startable() error {
 	switch u.LoadState {
 	case "masked":
-		return fmt.Errorf("%s is masked: `systemctl unmask %s`, or take it off the list of services", u.ID, u.ID)
+		return fmt.Errorf("%s is masked: `systemctl unmask %s`, or take it off the list of services", u.Name, u.Name)
 	case "not-found":
-		return notInstalled(u.ID, "no such unit")
+		return notInstalled(u.Name, "no such unit")
 	case "bad-setting", "error":
-		return fmt.Errorf("%s cannot be loaded (%s): see `systemctl status %s`", u.ID, u.LoadState, u.ID)
+		return fmt.Errorf("%s cannot be loaded (%s): see `systemctl status %s`", u.Name, u.LoadState, u.Name)
 	}
 	return nil
 }

@@ -4,21 +4,21 @@ package services
 
 import (
 	"context"
-	"sync"
+	"errors"
 	"time"
 
 	"github.com/godbus/dbus/v5"
+
+	bus "github.com/wanfail/wanfail/services/systemd"
 )
 
-// watcher collects changes of some units for one Watch.
+// watcher collects changes of some units for one Watch, whose goroutine it
+// belongs to.
 type watcher struct {
-	wake chan struct{} // holds a token when pending is not empty
-
-	mu      sync.Mutex
 	ids     map[string]string          // unit id -> name as given
 	paths   map[dbus.ObjectPath]string // unit path -> name as given
 	active  map[dbus.ObjectPath]string // unit path -> ActiveState seen last
-	pending map[string]struct{}
+	pending map[string]struct{}        // names to tell
 }
 
 // Watch tells the name of a service when its state may have changed, until ctx
@@ -27,13 +27,13 @@ type watcher struct {
 // happened meanwhile.
 //
 // A job is told when it is queued and when it has ended, a unit when its
-// ActiveState has become another, and all when units were enabled or disabled. Not told is that a unit was loaded, nor that
-// systemd says all of a unit's properties anew because another that depends on it
-// was: asking for the state of a stopped unit loads it, so that a reader who asks
-// upon each change would never come to rest.
+// ActiveState has become another, and all when units were enabled or disabled.
+// Not told is that a unit was loaded, nor that systemd says all of a unit's
+// properties anew because another that depends on it was: asking for the state of
+// a stopped unit loads it, so that a reader who asks upon each change would never
+// come to rest.
 func (s *systemd) Watch(ctx context.Context, names []string) (<-chan string, error) {
 	w := &watcher{
-		wake:    make(chan struct{}, 1),
 		ids:     map[string]string{},
 		paths:   map[dbus.ObjectPath]string{},
 		active:  map[dbus.ObjectPath]string{},
@@ -46,23 +46,15 @@ func (s *systemd) Watch(ctx context.Context, names []string) (<-chan string, err
 		}
 		w.ids[id] = name
 	}
-	s.mu.Lock()
-	s.watchers[w] = struct{}{}
-	s.mu.Unlock()
-	b, err := s.attach(ctx, w)
+	b, signals, err := s.attach(ctx, w)
 	if err != nil {
-		s.detach(w)
 		return nil, err
 	}
 	changes := make(chan string)
 	go func() {
 		defer close(changes)
-		defer s.detach(w)
-		for {
-			if !w.pump(ctx, b, changes) {
-				return
-			}
-			if b = s.reattach(ctx, w); b == nil {
+		for w.pump(ctx, b, signals, changes) {
+			if b, signals = s.reattach(ctx, w); b == nil {
 				return
 			}
 			w.markAll()
@@ -72,98 +64,81 @@ func (s *systemd) Watch(ctx context.Context, names []string) (<-chan string, err
 }
 
 // pump passes changes on until the connection breaks (true) or ctx ends.
-func (w *watcher) pump(ctx context.Context, b *bus, changes chan<- string) bool {
+func (w *watcher) pump(ctx context.Context, b *bus.Conn, signals chan *dbus.Signal, changes chan<- string) (broken bool) {
+	defer b.NoSignals(signals)
 	for {
+		var out chan<- string
+		var next string
+		for next = range w.pending {
+			out = changes
+			break
+		}
 		select {
 		case <-ctx.Done():
 			return false
-		case <-b.conn.Context().Done():
+		case <-b.Broken():
 			return true
-		case <-w.wake:
-		}
-		for {
-			name, ok := w.take()
+		case out <- next:
+			delete(w.pending, next)
+		case sig, ok := <-signals:
 			if !ok {
-				break
+				return true
 			}
-			select {
-			case changes <- name:
-			case <-ctx.Done():
-				return false
-			}
+			w.see(sig)
 		}
 	}
 }
 
-// attach learns the paths under which systemd sends the units' signals. An alias
-// has the path of the unit that it stands for.
-func (s *systemd) attach(ctx context.Context, w *watcher) (*bus, error) {
+// attach subscribes to systemd's signals and learns the paths under which it sends
+// those of the units. An alias has the path of the unit that it stands for.
+func (s *systemd) attach(ctx context.Context, w *watcher) (*bus.Conn, chan *dbus.Signal, error) {
 	b, err := s.connected(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	w.mu.Lock()
+	signals := make(chan *dbus.Signal)
+	b.Signals(signals)
 	given := make(map[string]string, len(w.ids))
 	for id, name := range w.ids {
 		given[id] = name
 	}
-	w.mu.Unlock()
 	for id, name := range given {
-		units, err := b.units(ctx, id)
+		units, err := units(ctx, b, id)
 		if err != nil {
-			return nil, explain(id, err)
+			b.NoSignals(signals)
+			return nil, nil, explain(id, err)
 		}
-		w.mu.Lock()
 		for _, u := range units {
-			w.ids[u.ID] = name
+			w.ids[u.Name] = name
 			w.paths[u.Path] = name
 			w.active[u.Path] = u.ActiveState
 		}
-		w.mu.Unlock()
 	}
-	return b, nil
+	return b, signals, nil
 }
 
 // reattach tries until it succeeds; nil: ctx has ended or the manager is closed.
-func (s *systemd) reattach(ctx context.Context, w *watcher) *bus {
+func (s *systemd) reattach(ctx context.Context, w *watcher) (*bus.Conn, chan *dbus.Signal) {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
-		b, err := s.attach(ctx, w)
+		b, signals, err := s.attach(ctx, w)
 		if err == nil {
-			return b
+			return b, signals
 		}
-		s.mu.Lock()
-		closed := s.closed
-		s.mu.Unlock()
-		if ctx.Err() != nil || closed {
-			return nil
+		if ctx.Err() != nil || errors.Is(err, errClosed) {
+			return nil, nil
 		}
 		s.log.Debug("cannot watch the services, trying again", "error", err, "in", pause)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil
+			return nil, nil
 		}
 	}
 }
 
-func (s *systemd) detach(w *watcher) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.watchers, w)
-}
-
-// signal hands a signal to the watchers.
-func (s *systemd) signal(sig *dbus.Signal) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for w := range s.watchers {
-		w.see(sig)
-	}
-}
+const managerIface = "org.freedesktop.systemd1.Manager"
 
 func (w *watcher) see(sig *dbus.Signal) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	switch sig.Name {
 	case managerIface + ".JobNew", managerIface + ".JobRemoved": // id, job, unit, ...
 		if len(sig.Body) < 3 {
@@ -171,48 +146,25 @@ func (w *watcher) see(sig *dbus.Signal) {
 		}
 		id, _ := sig.Body[2].(string)
 		if name, ok := w.ids[id]; ok {
-			w.mark(name)
+			w.pending[name] = struct{}{}
 		}
 	case managerIface + ".UnitFilesChanged": // enabled, disabled, installed
-		for _, name := range w.ids {
-			w.mark(name)
-		}
+		w.markAll()
 	case "org.freedesktop.DBus.Properties.PropertiesChanged": // interface, changed, invalidated
 		name, ok := w.paths[sig.Path]
-		if !ok || len(sig.Body) < 2 || sig.Body[0] != unitIface {
+		if !ok || len(sig.Body) < 2 || sig.Body[0] != "org.freedesktop.systemd1.Unit" {
 			return
 		}
 		changed, _ := sig.Body[1].(map[string]dbus.Variant)
 		if now, ok := changed["ActiveState"].Value().(string); ok && now != w.active[sig.Path] {
 			w.active[sig.Path] = now
-			w.mark(name)
+			w.pending[name] = struct{}{}
 		}
 	}
 }
 
-// mark is called with mu held.
-func (w *watcher) mark(name string) {
-	w.pending[name] = struct{}{}
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-}
-
 func (w *watcher) markAll() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	for _, name := range w.ids {
-		w.mark(name)
+		w.pending[name] = struct{}{}
 	}
-}
-
-func (w *watcher) take() (string, bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for name := range w.pending {
-		delete(w.pending, name)
-		return name, true
-	}
-	return "", false
 }

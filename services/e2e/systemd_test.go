@@ -32,6 +32,8 @@ var units = map[string]string{
 	"we-slow":    "[Service]\nType=notify\nTimeoutStartSec=100\nExecStart=/bin/sleep 1000\n",
 	"we-stub": "[Service]\nType=notify\nNotifyAccess=all\nTimeoutStopSec=1\n" +
 		"ExecStart=/bin/sh -c 'trap \"\" TERM; systemd-notify --ready; while :; do sleep 1; done'\n",
+	"we-loops": "[Unit]\nStartLimitBurst=3\nStartLimitIntervalSec=100\n[Service]\nRestart=always\nRestartSec=10ms\nExecStart=/bin/false\n" +
+		"[Install]\nWantedBy=multi-user.target\n",
 	"we-typo": "[Service]\nType=nonsense\nExecStart=\n",
 }
 
@@ -144,6 +146,47 @@ func TestFailures(t *testing.T) {
 		if got, err := m.Installed(t.Context(), name); err != nil || got != there {
 			t.Errorf("Installed(%s) = %v, %v", name, got, err)
 		}
+	}
+}
+
+// What a boot starts, and what systemd has given up.
+func TestInspect(t *testing.T) {
+	m := manager(t).(services.Inspector)
+	inspect := func(name string) services.Details {
+		t.Helper()
+		d, err := m.Inspect(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	if d := inspect("we-absent"); d != (services.Details{}) {
+		t.Errorf("absent: %+v", d)
+	}
+	systemctl(t, "start", "we-plain")
+	d := inspect("we-plain")
+	if want := pid(t, "we-plain"); fmt.Sprint(d.PID) != want || !d.Installed || d.State != services.Running || d.Failure != "" {
+		t.Errorf("running: %+v, want pid %s", d, want)
+	}
+	systemctl(t, "stop", "we-plain")
+	if d := inspect("we-loops"); d.AtBoot || d.Failure != "" {
+		t.Errorf("disabled: %+v", d)
+	}
+	systemctl(t, "enable", "--runtime", "we-loops")
+	if d := inspect("we-loops"); d.AtBoot {
+		t.Errorf("enabled until the next boot: %+v", d)
+	}
+	if d := inspect("systemd-journald"); !d.AtBoot || d.State != services.Running {
+		t.Errorf("a unit of systemd's own: %+v", d)
+	}
+	_ = exec.Command("systemctl", "start", "we-loops").Run()
+	for end := time.Now().Add(10 * time.Second); systemctl(t, "is-active", "we-loops") != "failed"; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("systemd does not give it up")
+		}
+	}
+	if d := inspect("we-loops"); !strings.Contains(d.Failure, "it has failed (exit-code) and systemd does not start it again") && !strings.Contains(d.Failure, "start-limit-hit") {
+		t.Errorf("given up: %+v", d)
 	}
 }
 
