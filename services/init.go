@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/wanfail/wanfail/services/internal/command"
+	"github.com/wanfail/wanfail/services/command"
 )
 
 // InitDir is where the init scripts of both platforms are.

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"path/filepath"
 
-	"github.com/wanfail/wanfail/services/internal/command"
+	"github.com/wanfail/wanfail/services/command"
 )
 
 // ubusPath is the client of OpenWrt's bus.

@@ -12,7 +12,7 @@ import (
 	"path"
 	"strings"
 
-	"github.com/wanfail/wanfail/services/internal/command"
+	"github.com/wanfail/wanfail/services/command"
 )
 
 // script is an init script and how it tells its state.

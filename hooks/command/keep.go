@@ -16,11 +16,11 @@ import (
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/journal"
 	"github.com/wanfail/wanfail/hooks/keeper"
-	"github.com/wanfail/wanfail/hooks/netifd"
 	"github.com/wanfail/wanfail/hooks/userhooks"
 	"github.com/wanfail/wanfail/netif"
 	"github.com/wanfail/wanfail/services"
 	"github.com/wanfail/wanfail/services/conntrackd"
+	"github.com/wanfail/wanfail/services/netifd"
 	"github.com/wanfail/wanfail/services/resolver"
 )
 

@@ -9,7 +9,7 @@ import (
 	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
-	"github.com/wanfail/wanfail/hooks/netifd"
+	"github.com/wanfail/wanfail/services/netifd"
 )
 
 // Publisher tells another part of the platform about a lease. Publish may be

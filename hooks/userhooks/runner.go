@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -21,6 +20,7 @@ import (
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/rundir"
+	"github.com/wanfail/wanfail/services/command"
 )
 
 // Dir is where the scripts are.
@@ -34,9 +34,11 @@ const (
 	patience = time.Second
 	// backlog is how many events may wait. Beyond, the oldest is forgotten.
 	backlog = 64
-	// maxOutput bounds what is kept of a script's words.
-	maxOutput = 2048
-	niceness  = 10
+	// maxOutput is how much a script may print, shownOutput how much of that the log
+	// has.
+	maxOutput   = 1 << 20
+	shownOutput = 2048
+	niceness    = 10
 )
 
 // Runner runs scripts. It is a keeper.Publisher; Role tells it of roles.
@@ -262,52 +264,34 @@ func (r *Runner) run(ctx context.Context, path string, e event) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.limit, fmt.Errorf("not done within %v", r.limit))
 	defer cancel()
 	start := time.Now()
-	var out head
-	argv := []string{path, e.name}
+	c := command.Command{Path: path, Args: []string{e.name}, Env: e.environment(), Nice: niceness, Output: maxOutput}
 	if r.unit != "" {
-		argv = r.asUnit(argv, e)
+		c = r.asUnit(c, e)
 	}
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", e.environment(), &out, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second // a child that left the group may hold our pipe
-	err := cmd.Start()
-	if err == nil {
-		_ = syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, niceness)
-		err = cmd.Wait()
-	}
+	out, err := c.Run(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
+	out = out[:min(len(out), shownOutput)]
 	log := r.log.With("script", filepath.Base(path), "event", e.name, "took", time.Since(start).Round(time.Millisecond))
 	if err != nil {
-		log.Warn("script failed", "error", err, "output", out.String())
+		log.Warn("script failed", "error", err, "output", out)
 		return err
 	}
-	log.Debug("script ran", "output", out.String())
+	log.Debug("script ran", "output", out)
 	return nil
 }
 
-// asUnit is the command line that runs argv in a transient unit.
-func (r *Runner) asUnit(argv []string, e event) []string {
-	all := []string{
-		r.unit, "--quiet", "--pipe", "--wait", "--collect", "--nice=" + strconv.Itoa(niceness),
+// asUnit runs a command in a transient unit.
+func (r *Runner) asUnit(c command.Command, e event) command.Command {
+	args := []string{
+		"--quiet", "--pipe", "--wait", "--collect", "--nice=" + strconv.Itoa(niceness),
 		fmt.Sprintf("--property=RuntimeMaxSec=%d", max(1, int(r.limit.Seconds()))),
 	}
 	for _, v := range e.environment() {
-		all = append(all, "--setenv="+v)
+		args = append(args, "--setenv="+v)
 	}
-	return append(append(all, "--"), argv...)
+	args = append(append(args, "--", c.Path), c.Args...)
+	c.Path, c.Args = r.unit, args
+	return c
 }
-
-// head keeps the first part of what is written.
-type head struct{ kept []byte }
-
-// Write implements io.Writer.
-func (h *head) Write(p []byte) (int, error) {
-	h.kept = append(h.kept, p[:min(len(p), maxOutput-len(h.kept))]...)
-	return len(p), nil
-}
-
-func (h *head) String() string { return string(h.kept) }

@@ -169,7 +169,7 @@ func TestParallelAndLimited(t *testing.T) {
 	for _, name := range []string{"a", "b"} { // each needs the other
 		g.script(name, fmt.Sprintf("touch %s/%s\nwhile ! [ -e %s/a -a -e %s/b ]; do sleep 0.01; done\necho ok >>%s/met\n", g.out, name, g.out, g.out, g.out), 0o755)
 	}
-	g.script("hangs", "sleep 300 &\nsleep 300\n", 0o755)
+	g.script("hangs", fmt.Sprintf("sh -c 'trap \"\" TERM; while :; do sleep 1; done' &\necho $! >%s/child\necho so far\nsleep 300\n", g.out), 0o755)
 	g.script("fails", "echo why; exit 3\n", 0o755)
 	g.script("talks", "head -c 100000 /dev/zero | tr '\\0' x\n", 0o755)
 	g.start()
@@ -180,11 +180,16 @@ func TestParallelAndLimited(t *testing.T) {
 	}
 	g.await("both", func() bool { return len(g.lines("met")) == 2 })
 	g.await("limit", func() bool { return g.log.has("script=hangs") && g.log.has("not done within 500ms") })
+	g.await("output", func() bool { return g.log.has("output=\"so far\"") })
+	g.await("end of its child", func() bool {
+		_, err := os.Stat("/proc/" + g.lines("child")[0])
+		return err != nil
+	})
 	g.await("talk", func() bool { return g.log.has("script=talks") })
-	if n := strings.Count(g.log.String(), "xxxxxxxx"); n != maxOutput/8 {
-		t.Errorf("%d bytes of a script's words were kept", 8*n)
+	if n := strings.Count(g.log.String(), "xxxxxxxx"); n != shownOutput/8 {
+		t.Errorf("%d bytes of a script's output were logged", 8*n)
 	}
-	g.await("failure", func() bool { return g.log.has("exit status 3") && g.log.has("output=\"why\\n\"") })
+	g.await("failure", func() bool { return g.log.has("exit status 3") && g.log.has("output=why") })
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("took %v", took)
 	}

@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/wanfail/wanfail/services/internal/command"
+	"github.com/wanfail/wanfail/services/command"
 )
 
 // resolvconf is the program of that name, Debian's or openresolv. Both take a

@@ -63,6 +63,41 @@ func TestRunAtEase(t *testing.T) {
 	}
 }
 
+func TestSettings(t *testing.T) {
+	c := shell(`until [ "$(nice)" = 10 ]; do :; done; echo $X $HOME; nice`)
+	c.Env, c.Nice = []string{"X=1"}, 10
+	if out, err := c.Run(t.Context()); out != "1\n10" || err != nil {
+		t.Errorf("%q, %v", out, err)
+	}
+	c = shell("head -c 300000 /dev/zero | tr '\\0' x")
+	if out, err := c.Run(t.Context()); len(out) > maxOutput {
+		t.Errorf("%d bytes, %v", len(out), err)
+	}
+	c.Output = 1 << 20
+	if out, err := c.Run(t.Context()); len(out) != 300000 || err != nil {
+		t.Errorf("%d bytes, %v", len(out), err)
+	}
+}
+
+// What a program has started in its group ends with it, though it ignores SIGTERM.
+func TestRunKillsChildren(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	out, err := shell(`sh -c 'trap "" TERM; while :; do sleep 1; done' & echo $!; sleep 300`).Run(ctx)
+	if err == nil || out == "" {
+		t.Fatalf("%q, %v", out, err)
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		raw, err := os.ReadFile(filepath.Join("/proc", out, "stat"))
+		if err != nil || strings.Contains(string(raw), ") Z ") {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("process %s lives on", out)
+		}
+	}
+}
+
 func TestRunKills(t *testing.T) {
 	for name, script := range map[string]string{
 		"sleeps":       "echo before; sleep 1000",

@@ -27,6 +27,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/wanfail/wanfail/services/command"
 )
 
 // What Detect looks for: the client of the bus and the handler of our protocol.
@@ -184,7 +186,7 @@ func (n *Notifier) notify(ctx context.Context, msg notification) error {
 		return fmt.Errorf("encode notification of netifd: %w", err)
 	}
 	for {
-		err := n.call(ctx, string(arg))
+		said, err := n.call(ctx, string(arg))
 		var exit *exec.ExitError
 		switch {
 		case err == nil:
@@ -197,7 +199,7 @@ func (n *Notifier) notify(ctx context.Context, msg notification) error {
 			return fmt.Errorf("notify netifd of %s: %w: /etc/config/network wants a section "+
 				"config interface '%s' with option proto 'wanfail'", msg.Interface, ErrNoInterface, msg.Interface)
 		case status(exit) != statusPermissionDenied:
-			return fmt.Errorf("notify netifd of %s: ubus: %w: %.200s", msg.Interface, err, reason(exit.Stderr))
+			return fmt.Errorf("notify netifd of %s: ubus: %w: %.200s", msg.Interface, err, reason(said))
 		case !msg.LinkUp:
 			return nil // it is being torn down: that is what we came to ask for
 		}
@@ -209,22 +211,17 @@ func (n *Notifier) notify(ctx context.Context, msg notification) error {
 	}
 }
 
-// call runs ubus once, without a shell. Output of the command collects what it
-// writes to stderr in the ExitError.
-func (n *Notifier) call(ctx context.Context, arg string) error {
-	cmd := exec.CommandContext(ctx, n.ubus, "call", "network.interface", "notify_proto", arg)
-	cmd.WaitDelay = pause // should a child of it hold the pipes open
-	_, err := cmd.Output()
-	return err
+// call runs ubus once, without a shell, and returns what it says of an error.
+func (n *Notifier) call(ctx context.Context, arg string) (said string, err error) {
+	return command.Command{Path: n.ubus, Args: []string{"call", "network.interface", "notify_proto", arg}}.Run(ctx)
 }
 
 // reason is what ubus says of an error, less the call that it repeats.
-func reason(stderr []byte) string {
-	text := strings.TrimSpace(string(stderr))
-	if i := strings.LastIndex(text, "("); strings.HasPrefix(text, "Command failed: ubus ") && i > 0 {
-		return strings.TrimSuffix(text[i+1:], ")")
+func reason(said string) string {
+	if i := strings.LastIndex(said, "("); strings.HasPrefix(said, "Command failed: ubus ") && i > 0 {
+		return strings.TrimSuffix(said[i+1:], ")")
 	}
-	return text
+	return said
 }
 
 // domain accepts what may stand in the search list of a resolv.conf.

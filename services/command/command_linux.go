@@ -1,8 +1,9 @@
-// Package command runs the programs of the platform that may hang, fork daemons
-// and print without end.
+// Package command runs the programs of the platform and of the user. They may
+// hang, fork daemons and print without end.
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ const (
 	// killWait is how long a killed program may take to disappear. Only one that
 	// hangs in the kernel takes longer.
 	killWait = time.Second
-	// maxOutput is the size of the file that takes a program's output, shownOutput
+	// maxOutput is how much a program may print unless it is given more, shownOutput
 	// how much of its end an error shows.
 	maxOutput   = 64 << 10
 	shownOutput = 300
@@ -32,15 +33,23 @@ const (
 
 // Command is a program to run.
 type Command struct {
-	Path  string // absolute
-	Args  []string
-	Stdin string
+	Path   string // absolute
+	Args   []string
+	Stdin  string
+	Env    []string // the whole environment; nil: little more than a PATH
+	Nice   int      // its priority, nice(1), whatever the caller's is
+	Output int      // how many bytes it may print; 0: 64 KB
 }
+
+// environment is that of programs which are given none. Nothing of our own is in
+// it: a keeper that a hook started has keepalived's ACTION, TYPE and NAME, which
+// mean something else to init scripts.
+var environment = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "TERM=dumb", "LC_ALL=C"}
 
 func (c Command) String() string { return strings.Join(append([]string{c.Path}, c.Args...), " ") }
 
-// Run runs the program to its end and returns what it printed, 64 KB at most. An exit
-// code other than 0 is an *exec.ExitError. When ctx ends, the program and what it
+// Run runs the program to its end, in /, and returns what it printed. An exit code
+// other than 0 is an *exec.ExitError. When ctx ends, the program and what it
 // started in its process group are killed; what has left that group, as a daemon
 // does, lives.
 //
@@ -52,11 +61,11 @@ func (c Command) Run(ctx context.Context) (output string, err error) {
 	}
 	cmd := exec.Command(c.Path, c.Args...)
 	cmd.Dir = "/"
-	// Nothing of our own environment: a keeper that a hook started has keepalived's
-	// ACTION, TYPE and NAME in it, which mean something else to init scripts.
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "TERM=dumb", "LC_ALL=C"}
+	if cmd.Env = c.Env; c.Env == nil {
+		cmd.Env = environment
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	out, err := outputFile()
+	out, err := outputFile(cmp.Or(c.Output, maxOutput))
 	if err == nil {
 		defer out.Close()
 		cmd.Stdout, cmd.Stderr = out, out
@@ -73,7 +82,7 @@ func (c Command) Run(ctx context.Context) (output string, err error) {
 		return "", fmt.Errorf("run %s: %w", c, err)
 	}
 	// The keeper is in a hurry; the daemons that a script starts are not.
-	_ = unix.Setpriority(unix.PRIO_PGRP, cmd.Process.Pid, 0)
+	_ = unix.Setpriority(unix.PRIO_PGRP, cmd.Process.Pid, c.Nice)
 	ended := make(chan struct{}) // the process has ended; it is not yet reaped
 	reap := make(chan struct{})
 	reaped := make(chan error, 1)
@@ -92,7 +101,8 @@ func (c Command) Run(ctx context.Context) (output string, err error) {
 	}
 	close(reap)
 	if killed {
-		return "", fmt.Errorf("%s: %w; it was killed%s", c, context.Cause(ctx), Quote(readOutput(out)))
+		said := readOutput(out)
+		return said, fmt.Errorf("%s: %w; it was killed%s", c, context.Cause(ctx), Quote(said))
 	}
 	if err := <-reaped; err != nil {
 		return readOutput(out), fmt.Errorf("%s: %w", c, err)
@@ -129,12 +139,12 @@ func killGroup(pid int, ended <-chan struct{}) {
 // which a daemon that keeps it open would hold open for ever, or be killed by
 // (SIGPIPE) once we have closed our end; nor may it grow: a daemon that goes on
 // writing to it gets EPERM and takes no memory.
-func outputFile() (*os.File, error) {
+func outputFile(size int) (*os.File, error) {
 	f, err := memory("output")
 	if err != nil {
 		return nil, err
 	}
-	if err = f.Truncate(maxOutput); err == nil {
+	if err = f.Truncate(int64(size)); err == nil {
 		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
 	}
 	if err != nil {
@@ -183,7 +193,7 @@ func readOutput(f *os.File) string {
 	if err != nil {
 		return ""
 	}
-	buf := make([]byte, min(end, maxOutput))
+	buf := make([]byte, end)
 	n, _ := f.ReadAt(buf, 0)
 	return strings.TrimSpace(strings.ToValidUTF8(string(buf[:n]), "?"))
 }
