@@ -21,13 +21,15 @@ const InitDir = "/etc/init.d"
 // has forked or signalled the process (its stop is SIGTERM, and SIGKILL after 5 s),
 // an LSB script when it likes, and procd publishes state changes only to
 // subscribers on ubus, for which the system has no library here. So after a verb
-// the state is asked for again and again, soon at first and then less often.
+// the state is asked for again and again, soon at first and then less often. That
+// somebody else has run a script is an event, though (Watch).
 type Init struct {
 	dir  string
 	ubus string
 	log  *slog.Logger
 	// How long after a verb has returned its effect may take to show.
 	startSettle, stopSettle time.Duration
+	own                     ownRuns
 }
 
 // NewInit returns a manager of the scripts in dir, usually InitDir.
@@ -37,7 +39,10 @@ func NewInit(dir string, log *slog.Logger) *Init {
 	if err := command.CloseOnExec(); err != nil {
 		log.Warn("daemons may inherit open files", "error", err)
 	}
-	return &Init{dir: dir, ubus: ubusPath, log: log, startSettle: 3 * time.Second, stopSettle: 10 * time.Second}
+	return &Init{
+		dir: dir, ubus: ubusPath, log: log, startSettle: 3 * time.Second, stopSettle: 10 * time.Second,
+		own: ownRuns{running: map[string]int{}, watchers: map[*scriptWatch]struct{}{}},
+	}
 }
 
 // Backend is "init".
@@ -151,5 +156,8 @@ func (m *Init) script(name string) (script, error) {
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
 		return script{}, fmt.Errorf("%s is no executable file", path)
 	}
-	return readScript(path)
+	defer m.own.begin(name)()
+	s, err := readScript(path)
+	s.begin = func() func() { return m.own.begin(name) }
+	return s, err
 }

@@ -20,6 +20,8 @@ type script struct {
 	path string
 	verb string
 	lsb  bool // exit codes of `status` as LSB 3.0 has them
+	// begin announces a run to the manager's own watchers.
+	begin func() (end func())
 }
 
 // maxScript is how much of a script is read to learn its dialect.
@@ -60,6 +62,9 @@ func readScript(file string) (script, error) {
 }
 
 func (s script) run(ctx context.Context, verb string) (output string, err error) {
+	if s.begin != nil {
+		defer s.begin()()
+	}
 	return command.Command{Path: s.path, Args: []string{verb}}.Run(ctx)
 }
 
