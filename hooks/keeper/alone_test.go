@@ -3,12 +3,14 @@ package keeper_test
 import (
 	"context"
 	"errors"
+	"net"
 	"testing"
 	"time"
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/hooks/rundir"
+	"github.com/wanfail/wanfail/netif"
 )
 
 // stubborn services take their time to stop, and say when they are asked.
@@ -88,4 +90,97 @@ func TestKeeperWaitsForItsLock(t *testing.T) {
 	free := time.AfterFunc(200*time.Millisecond, unlock)
 	defer free.Stop()
 	w.keeper()
+}
+
+// alone is a primary whose keeper has ended, with a replication.
+func alone(t *testing.T) (w *world, o keeper.Options) {
+	t.Helper()
+	w = newWorld(t)
+	rep := &fakeReplica{}
+	stop := w.keeper(func(o *keeper.Options) { o.Replica = rep })
+	w.become(hooks.Primary)
+	stop()
+	o = w.options()
+	o.Replica = rep
+	return w, o
+}
+
+// A link lingers, mute, with a keeper and without: the peer must have committed
+// the connections before it goes. Only a hook that may wait deletes it.
+func TestAloneLingers(t *testing.T) {
+	w, o := alone(t)
+	if a := keeper.Alone(t.Context(), o, w.intent(hooks.Backup), false); a.Outcome != hooks.Reached {
+		t.Errorf("%+v", a)
+	}
+	if !w.muted() || w.services.pid("dnsmasq") != 0 {
+		t.Errorf("mute %v, left %v", w.muted(), w.links())
+	}
+	if _, addr, _ := w.holds(); addr == "" {
+		t.Error("the address went at once")
+	}
+	start := time.Now()
+	if a := keeper.Alone(t.Context(), o, w.intent(hooks.Backup), true); a.Outcome != hooks.Reached {
+		t.Errorf("%+v", a)
+	}
+	if took := time.Since(start); len(w.links()) != 0 || took < 1900*time.Millisecond {
+		t.Errorf("after %v, left %v", took, w.links())
+	}
+}
+
+// Nothing is deleted beside a keeper that is just starting: its lock is waited for.
+// Silence waits for nothing.
+func TestAloneTakesTheLock(t *testing.T) {
+	w, o := alone(t)
+	o.Replica = nil
+	unlock, err := hooks.Lock(rundir.At(w.dir).KeeperLock())
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan hooks.Answer, 1)
+	i := w.intent(hooks.Backup)
+	go func() { answered <- keeper.Alone(context.Background(), o, i, true) }()
+	w.eventually("mute", time.Second*slow, w.muted)
+	time.Sleep(200 * time.Millisecond) // for what must not happen
+	if len(w.links()) == 0 {
+		t.Error("deleted without the lock")
+	}
+	unlock()
+	if a := <-answered; a.Outcome != hooks.Reached || len(w.links()) != 0 {
+		t.Errorf("%+v, left %v", a, w.links())
+	}
+}
+
+// A WAN of another instance that is primary keeps its link and the services, and
+// what belongs to no WAN any more goes.
+func TestAloneLeavesTheOtherWAN(t *testing.T) {
+	w, o := alone(t)
+	o.Replica = nil
+	o.Config.WANs[0].Instance = "VI_1"
+	store, err := hooks.OpenStore(rundir.At(w.dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, scope := range []string{"VI_1", "VI_2"} {
+		i := w.intent(hooks.Primary)
+		i.Scope = scope
+		if _, err := store.Record(i, hooks.RecordLimit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	orphan := w.link()
+	orphan.Name, orphan.MAC = "old", net.HardwareAddr{2, 0x68, 0x71, 0x2e, 0x62, 0x69}
+	if _, err := w.network.Apply(t.Context(), netif.Desired{Link: orphan}); err != nil {
+		t.Fatal(err)
+	}
+	i := w.intent(hooks.Backup)
+	i.Scope = "VI_2"
+	if a := keeper.Alone(t.Context(), o, i, true); a.Outcome != hooks.Reached {
+		t.Errorf("%+v", a)
+	}
+	if links := w.links(); len(links) != 1 || links[0].Attrs().Name != wanName || w.muted() {
+		t.Errorf("left %v, mute %v", links, w.muted())
+	}
+	if w.services.pid("dnsmasq") == 0 {
+		t.Error("services were stopped, and a WAN is primary")
+	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/hooks/rundir"
+	"github.com/wanfail/wanfail/netif"
 )
 
 // The lease is given back whatever the record tells the keeper meanwhile, and
@@ -110,6 +111,47 @@ func TestRunDirectoryGoes(t *testing.T) {
 	select {
 	case err := <-done:
 		if !errors.Is(err, keeper.ErrUnreachable) {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("it goes on")
+	}
+}
+
+// deafNetwork is a network whose events end.
+type deafNetwork struct {
+	*netif.Manager
+	end chan struct{}
+}
+
+func (n deafNetwork) Watch(ctx context.Context) (<-chan netif.Event, error) {
+	events := make(chan netif.Event)
+	go func() {
+		select {
+		case <-n.end:
+		case <-ctx.Done():
+		}
+		close(events)
+	}()
+	return events, nil
+}
+
+// A keeper that hears nothing of the kernel any more ends with an error, so that
+// another one is started.
+func TestEndsWhenAPartEnds(t *testing.T) {
+	w := newLine(t)
+	o := w.options()
+	end := make(chan struct{})
+	o.Network = deafNetwork{w.network, end}
+	ready := make(chan struct{})
+	o.Ready = func() { close(ready) }
+	done := make(chan error, 1)
+	go func() { done <- keeper.New(o).Run(t.Context()) }()
+	<-ready
+	close(end)
+	select {
+	case err := <-done:
+		if err == nil || !strings.Contains(err.Error(), "the watch of the kernel ended") {
 			t.Errorf("it ended with %v", err)
 		}
 	case <-time.After(5 * time.Second):
