@@ -25,6 +25,13 @@ type Result struct {
 // When ctx ends, Converge returns promptly and the unfinished results carry its
 // cause.
 func Converge(ctx context.Context, m Manager, names []string, up bool, limit time.Duration) []Result {
+	return ConvergeEach(ctx, m, names, up, limit, func(Result) {})
+}
+
+// ConvergeEach is Converge that also tells of each result as soon as it is there.
+// each may be called at any time until ConvergeEach returns, by several goroutines
+// at once.
+func ConvergeEach(ctx context.Context, m Manager, names []string, up bool, limit time.Duration, each func(Result)) []Result {
 	start := time.Now()
 	var results []Result
 	for _, name := range names {
@@ -45,6 +52,7 @@ func Converge(ctx context.Context, m Manager, names []string, up bool, limit tim
 			defer cancel()
 			r.State, r.Changed, r.Err = converge(ctx, m, r.Name, want)
 			r.Took = time.Since(start)
+			each(*r)
 		})
 	}
 	all.Wait()

@@ -40,6 +40,7 @@ type daemons struct {
 
 const (
 	serviceLimit = 30 * time.Second // for one service to start or stop
+	patience     = 5 * time.Second  // for those that the configuration does not name
 	watchful     = 10 * time.Second // after a change; procd's triggers come within 2 s
 	checkOften   = time.Second
 	checkSeldom  = 30 * time.Second
@@ -110,7 +111,9 @@ func (d *daemons) run(ctx context.Context) {
 		}
 		missed = false
 		start := dhcp.BootTime()
-		results := services.Converge(pass, d.manager, d.names, t.Up, serviceLimit)
+		late := d.expect(t, given, start, t != last)
+		results := services.ConvergeEach(pass, d.manager, d.names, t.Up, serviceLimit, late.add)
+		late.stop()
 		if pass.Err() != nil {
 			continue // obey has woken us for the newer order
 		}

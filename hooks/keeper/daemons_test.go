@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/wanfail/wanfail/hooks/keeper/router"
 	"github.com/wanfail/wanfail/services"
@@ -76,5 +79,45 @@ func TestServiceThatIsNotInstalled(t *testing.T) {
 		if len(s.Services) != 1 || s.Services[0].Running || s.Services[0].Error != "dnsmasq is not installed" || len(s.Problems) != 1 {
 			t.Errorf("up %v: services %+v, problems %q", up, s.Services, s.Problems)
 		}
+	}
+}
+
+// sleepy is a manager whose miniupnpd takes very long to start.
+type sleepy struct{ switchedOff }
+
+func (sleepy) Start(ctx context.Context, _ string) error {
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// A default service that does not come up makes a change of role last 5 s, not 30.
+// One that the user has named is waited for.
+func TestServiceThatDoesNotComeUp(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			reached := make(chan router.Served, 8)
+			d := newDaemons(sleepy{}, []string{"dnsmasq", "miniupnpd"}, named, slog.New(slog.DiscardHandler), func(s router.Served) { reached <- s })
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { defer close(ended); d.run(ctx) }()
+			start := time.Now()
+			d.obey(router.Serve{Epoch: 1, Up: true})
+			next := func(after time.Duration, problem string) {
+				t.Helper()
+				s := <-reached
+				if took := time.Since(start); took != after {
+					t.Errorf("named %v: after %v, want %v", named, took, after)
+				}
+				if !s.Settled || len(s.Problems) != 1 || !strings.Contains(s.Problems[0], problem) || len(s.Services) != 2 || !s.Services[0].Running {
+					t.Errorf("named %v: %+v", named, s)
+				}
+			}
+			if !named {
+				next(patience, "start miniupnpd: not done after 5s")
+			}
+			next(serviceLimit, "not running within 30s")
+			cancel()
+			<-ended
+		})
 	}
 }

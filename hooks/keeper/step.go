@@ -39,7 +39,7 @@ func (s steppedServices) Stop(ctx context.Context, name string) error {
 	return err
 }
 
-// steppedPublisher tells of each word to the platform.
+// steppedPublisher tells of each call of a Publisher.
 type steppedPublisher struct {
 	Publisher
 	step func(string)

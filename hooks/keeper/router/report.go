@@ -31,7 +31,7 @@ func (m *Machine) Report(now time.Duration, wall func(time.Duration) time.Time) 
 		r.WANs = append(r.WANs, wan.Refreshed(n, w.state.Lease, now))
 	}
 	for _, s := range m.served.Services {
-		s.Pending = m.served.Epoch != m.serving.Epoch
+		s.Pending = s.Pending || m.served.Epoch != m.serving.Epoch
 		r.Services = append(r.Services, s)
 	}
 	if m.faults[Commit] != "" {

@@ -47,7 +47,7 @@ func (m *Machine) State() State {
 	return s
 }
 
-// state is the word for hooks.WAN.State.
+// state is the value of hooks.WAN.State.
 func (m *Machine) state() string {
 	switch {
 	case m.order.Role == hooks.Backup && m.link == muted:
