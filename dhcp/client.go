@@ -173,6 +173,7 @@ func (c *Client) Run(ctx context.Context, updates chan<- Update) error {
 		machine: newMachine(&c.cfg, c.dice),
 		packets: make(chan datagram),
 		faults:  map[string]bool{},
+		again:   never,
 	}
 	defer l.hangUp()
 	l.run()

@@ -10,8 +10,8 @@ import (
 )
 
 // Config says who the client is and how it asks. Both routers need the same
-// values in all fields but ParentMTU, Priority and LeaseFile: to the server they
-// are one client.
+// values in all fields but Priority, Host and LeaseFile: to the server they are one
+// client.
 type Config struct {
 	// Interface is the device to speak on. It has to exist only while the client
 	// has something to send, and may be replaced by another of the same name.
@@ -36,12 +36,14 @@ type Config struct {
 	// VLAN parent takes the 802.1p priority.
 	Priority int
 
-	ParentMTU int // upper limit of Lease.MTU; 0: 1500
-
-	// Expect is where the address should be. An address elsewhere is used all the
-	// same, but an offer inside is preferred and UnexpectedAddress reported. The
-	// zero Prefix expects nothing.
+	// Expect is where the address must be: one elsewhere is refused and
+	// UnexpectedAddress reported. The zero Prefix expects nothing.
 	Expect netip.Prefix
+
+	// Host tells what else this router has, which no server may touch. It is asked
+	// before each answer is used and now and then while a lease is held, so it must
+	// be quick. nil: nothing is known, and every lease is taken.
+	Host func() (Host, error)
 
 	// LeaseFile keeps the lease across restarts; nil: no memory.
 	LeaseFile File
@@ -74,13 +76,6 @@ const (
 	maxPriority = 7
 )
 
-func (c *Config) parentMTU() int {
-	if c.ParentMTU == 0 {
-		return defaultMTU
-	}
-	return max(c.ParentMTU, minMTU)
-}
-
 func (c *Config) validate() error {
 	if c.Interface == "" || len(c.Interface) > 15 {
 		return fmt.Errorf("interface name %q", c.Interface)
@@ -90,9 +85,6 @@ func (c *Config) validate() error {
 	}
 	if c.Priority < 0 || c.Priority > maxPriority {
 		return fmt.Errorf("priority %d is not 0 to %d", c.Priority, maxPriority)
-	}
-	if c.ParentMTU < 0 {
-		return fmt.Errorf("parent MTU %d", c.ParentMTU)
 	}
 	if c.ClientID != nil && (len(c.ClientID) < 2 || len(c.ClientID) > 255) {
 		return errors.New("client identifier is not 2 to 255 bytes") // RFC 2132 9.14

@@ -34,11 +34,11 @@ type Lease struct {
 	Domain   string       `json:"domain,omitempty"`
 	Search   []string     `json:"search,omitempty"`
 	Hostname string       `json:"hostname,omitempty"` // option 12: what the server calls us
-	MTU      int          `json:"mtu,omitempty"`      // clamped to 576..Config.ParentMTU; 0: not given
+	MTU      int          `json:"mtu,omitempty"`      // 576 to that of the parent; 0: not given
 
-	// V6OnlyWait is option 108 (RFC 8925), reported and not acted upon: to act
-	// on it would be to give up IPv4. 0: not given.
-	V6OnlyWait time.Duration `json:"v6only_wait,omitempty"`
+	// Omitted tells which routes and name servers of the answer are not used, since
+	// they concern other networks of this router, and why.
+	Omitted []string `json:"omitted,omitempty"`
 
 	// Extra are the options of Config.Request that the server sent, as they came.
 	// Unlike all other fields they are raw bytes.
@@ -103,7 +103,7 @@ func Event(old, now *Lease) string {
 // timeless is everything but the times, in a form that is the same before and
 // after a lease file.
 func (l Lease) timeless() string {
-	l.Acquired, l.T1, l.T2, l.TTL = 0, 0, 0, 0
+	l.Acquired, l.T1, l.T2, l.TTL, l.Omitted = 0, 0, 0, 0, nil
 	raw, err := json.Marshal(l)
 	if err != nil {
 		panic("dhcp: encode lease: " + err.Error()) // no field can fail
@@ -143,7 +143,7 @@ func (l *Lease) validate() error {
 		if slices.ContainsFunc(l.Routes[:i], func(o Route) bool { return o.Dst == r.Dst }) {
 			return fmt.Errorf("two routes to %v", r.Dst)
 		}
-		if !r.Dst.IsValid() || !r.Dst.Addr().Is4() || r.Dst != r.Dst.Masked() || (r.Dst.Bits() > 0 && !routable(r.Dst.Addr())) {
+		if !r.Dst.IsValid() || !r.Dst.Addr().Is4() || r.Dst != r.Dst.Masked() || !routable(r.Dst) {
 			return fmt.Errorf("route destination %v is invalid", r.Dst)
 		}
 		if r.Gateway.IsValid() && (!usable(r.Gateway) || r.Gateway == l.Addr()) {
@@ -174,6 +174,9 @@ func (l *Lease) validate() error {
 			return fmt.Errorf("%q in the search list is not a domain name", name)
 		}
 	}
+	if len(l.Omitted) > maxOmitted {
+		return fmt.Errorf("%d omissions are too many", len(l.Omitted))
+	}
 	if l.MTU != 0 && (l.MTU < minMTU || l.MTU > math.MaxUint16) {
 		return fmt.Errorf("MTU %d is out of range", l.MTU)
 	}
@@ -181,9 +184,6 @@ func (l *Lease) validate() error {
 }
 
 func (l *Lease) validateTimes() error {
-	if l.V6OnlyWait < 0 || l.V6OnlyWait > maxTTL+time.Second {
-		return fmt.Errorf("V6ONLY_WAIT %v is out of range", l.V6OnlyWait)
-	}
 	if l.Acquired < 0 {
 		return fmt.Errorf("acquired %v before boot", -l.Acquired)
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sys/unix"
@@ -33,6 +35,11 @@ type loop struct {
 	downs   int  // of Client.downs, seen so far
 	up      bool // Client.up as the machine knows it
 	faults  map[string]bool
+
+	host   Host          // of Config.Host, as it was at the time asked
+	asked  time.Duration // for host
+	hidden bool          // host could not be had, and that has been logged
+	again  time.Duration // when the lease in use is compared with host next; never: nobody has asked for it
 
 	troubled bool // the last attempt to send or receive failed
 }
@@ -63,6 +70,9 @@ func (l *loop) run() {
 		case out <- first:
 			l.pending = l.pending[1:]
 		case <-l.alarm.C():
+			if l.again <= l.clock.now() {
+				l.recheck()
+			}
 			l.feed(evTick{})
 		case d := <-l.packets:
 			l.packet(d)
@@ -83,9 +93,52 @@ func (l *loop) begin() evStart {
 		l.log.Debug("remembered lease is not usable", "file", l.cfg.LeaseFile.String(), "error", err)
 	}
 	if m != nil {
-		e.lease, e.foreign = &m.Lease, !m.thisBoot
+		e.lease, e.foreign = l.reviewed(&m.Lease), !m.thisBoot
 	}
 	return e
+}
+
+// survey asks what else this router has. Without an answer what is known goes on
+// to count.
+func (l *loop) survey() {
+	l.asked = l.clock.now()
+	if l.cfg.Host == nil {
+		return
+	}
+	h, err := l.cfg.Host()
+	if err != nil {
+		if !l.hidden {
+			l.log.Warn("cannot compare leases with the router's other networks", "error", err)
+		}
+		l.hidden = true
+		return
+	}
+	l.host, l.hidden = h, false
+}
+
+// reviewed is what can be used of the remembered lease; nil if nothing can.
+func (l *loop) reviewed(old *Lease) *Lease {
+	l.survey()
+	lease, err := l.cfg.review(old, &l.host)
+	if err != nil {
+		l.log.Warn("the remembered lease is not used: "+finding(err).Text(), "reason", err)
+		return nil
+	}
+	return lease
+}
+
+// recheck compares the lease in use with the router's other networks, which may
+// have changed since it was taken.
+func (l *loop) recheck() {
+	l.again = never
+	held := l.machine.lease
+	if held == nil {
+		return
+	}
+	l.survey()
+	if lease, err := l.cfg.review(held, &l.host); lease != held {
+		l.feed(evReview{lease, err})
+	}
 }
 
 func (l *loop) feed(event any) {
@@ -113,7 +166,7 @@ func (l *loop) do(s step) {
 	if !s.listen {
 		l.hangUp()
 	}
-	if err := l.alarm.set(s.wake); err != nil {
+	if err := l.alarm.set(min(s.wake, l.again)); err != nil {
 		l.log.Error("set timer", "error", err)
 	}
 }
@@ -130,6 +183,7 @@ func (l *loop) send(s step) error {
 	}
 	l.count(func(st *Stats) { st.Sent++ })
 	l.troubled = false
+	l.survey() // while the answer is on its way
 	l.log.Debug("sent", "message", s.send.kind, "xid", s.send.xid, "address", s.send.addr)
 	return nil
 }
@@ -180,6 +234,9 @@ func (l *loop) packet(d datagram) {
 		return
 	}
 	m, err := l.cfg.decode(d.payload)
+	if m.lease != nil {
+		m.lease, m.refusal = l.cfg.review(m.lease, &l.host)
+	}
 	l.count(func(st *Stats) {
 		st.Received++
 		switch {
@@ -236,6 +293,7 @@ func (l *loop) poked() {
 		l.feed(evCarrier{up: false})
 	}
 	l.downs, l.up = downs, up
+	l.again = max(l.clock.now(), l.asked+recheckSpacing)
 	l.feed(evCarrier{up: up})
 	if nudge {
 		l.feed(evNudge{})
@@ -280,6 +338,13 @@ func (l *loop) report(old, now Update) {
 			attrs = append(attrs, "detail", now.Detail)
 		}
 		l.log.Log(l.ctx, level, "dhcp: "+now.Diagnosis.Text(), attrs...)
+	}
+	if now.Lease != nil {
+		for _, what := range now.Lease.Omitted {
+			if old.Lease == nil || !slices.Contains(old.Lease.Omitted, what) {
+				l.log.Warn("left out of the lease: "+what, "server", now.Lease.Server)
+			}
+		}
 	}
 	l.log.Debug("dhcp state", "from", old.State, "to", now.State, "lease", now.Lease != nil)
 }

@@ -11,9 +11,8 @@ import (
 // machine is the client as a pure function of time and events: it reads no clock
 // and does no I/O. Time is boot time and must not run backwards.
 type machine struct {
-	dice   *rand.Rand
-	rapid  bool         // Config.RapidCommit
-	expect netip.Prefix // Config.Expect
+	dice  *rand.Rand
+	rapid bool // Config.RapidCommit
 
 	state   State
 	carrier bool
@@ -40,7 +39,7 @@ type machine struct {
 	server   netip.Addr // of the last lease
 	avoid    netip.Addr // it offered, and then gave no ACK or a NAK
 	other    bool       // another server offered another address in this exchange
-	unusable string     // why the last offer or ACK of this exchange could not be used
+	unusable error      // why the last offer or ACK of this exchange could not be used
 	silenced bool       // a NAK came, and nothing since
 	naks     int
 	lastNAK  time.Duration
@@ -57,11 +56,17 @@ type (
 		foreign bool   // it is from another boot: whether it is still valid cannot be known
 		carrier bool
 	}
-	evTick    struct{}            // the time that step.wake named has come
-	evMessage struct{ message }   // an answer to our MAC
-	evCarrier struct{ up bool }   // the link changed
-	evNudge   struct{}            // renew now, please
-	evUnsent  struct{ down bool } // the last packet could not leave; down: the link is
+	evTick    struct{}          // the time that step.wake named has come
+	evMessage struct{ message } // an answer to our MAC
+	evCarrier struct{ up bool } // the link changed
+	evNudge   struct{}          // renew now, please
+	// evReview follows a change of the router's other networks: what of the lease
+	// can be used now, or why none of it.
+	evReview struct {
+		lease   *Lease
+		refusal error
+	}
+	evUnsent struct{ down bool } // the last packet could not leave; down: the link is
 )
 
 // step is what is to be done after an event.
@@ -75,7 +80,7 @@ type step struct {
 }
 
 func newMachine(c *Config, dice *rand.Rand) *machine {
-	return &machine{dice: dice, rapid: c.RapidCommit, expect: c.Expect, next: never, hear: never, collect: never}
+	return &machine{dice: dice, rapid: c.RapidCommit, next: never, hear: never, collect: never}
 }
 
 // handle takes the machine through one event. At most one packet is to be sent
@@ -100,6 +105,8 @@ func (m *machine) handle(now time.Duration, event any) step {
 		}
 	case evUnsent:
 		m.unsent(now, e.down)
+	case evReview:
+		m.review(now, e, &s)
 	}
 	if m.carrier {
 		m.due(now, &s)
@@ -160,6 +167,23 @@ func (m *machine) acquire(at time.Duration) {
 	}
 	m.state, m.next, m.tries, m.probe, m.unproven = Init, at, 0, false, 0
 	m.offer, m.collect, m.hear = nil, never, never
+}
+
+// review takes over what is left of the lease in use. An address that has become
+// that of another network is given up at once, and not asked for again.
+func (m *machine) review(now time.Duration, e evReview, s *step) {
+	switch {
+	case m.lease == nil:
+	case e.refusal == nil:
+		m.lease = e.lease
+	default:
+		m.lease, m.wish, m.server, s.forget = nil, netip.Addr{}, netip.Addr{}, true
+		m.diag, m.detail = finding(e.refusal), e.refusal.Error()
+		m.acquire(m.turn(now))
+		if !m.carrier {
+			m.restart(never)
+		}
+	}
 }
 
 // link follows the carrier. Its loss stops every packet; after its return the
@@ -246,7 +270,7 @@ func (m *machine) due(now time.Duration, s *step) {
 	}
 	switch m.state {
 	case Init:
-		m.state, m.tries, m.other, m.unusable = Selecting, 0, false, ""
+		m.state, m.tries, m.other, m.unusable = Selecting, 0, false, nil
 		m.discover(now, s)
 	case Selecting:
 		if m.tries > 0 {
@@ -263,7 +287,7 @@ func (m *machine) due(now time.Duration, s *step) {
 		m.acquire(now)
 		m.due(now, s)
 	case InitReboot:
-		m.state, m.tries, m.xid, m.sent, m.other, m.unusable = Rebooting, 0, m.dice.Uint32(), now, false, ""
+		m.state, m.tries, m.xid, m.sent, m.other, m.unusable = Rebooting, 0, m.dice.Uint32(), now, false, nil
 		m.began = now
 		m.ask(now, reboot, m.wish, netip.Addr{}, s)
 	case Rebooting:
@@ -328,7 +352,10 @@ func (m *machine) refresh(now time.Duration, s *step) {
 	if !ok {
 		deadline = never
 	}
-	m.xid, m.sent, m.unusable = m.dice.Uint32(), now, ""
+	if m.unusable != nil {
+		m.unanswered(NoAnswer)
+	}
+	m.xid, m.sent, m.unusable = m.dice.Uint32(), now, nil
 	m.hear = now + answerWindow
 	m.next = now + renewWait(now, deadline, m.lease.TTL)
 	switch {
@@ -360,8 +387,8 @@ func (m *machine) unconfirmed(now time.Duration) {
 func (m *machine) unanswered(d Diagnosis) {
 	switch {
 	case m.failures > 0:
-	case m.unusable != "":
-		m.diag, m.detail = Unusable, m.unusable
+	case m.unusable != nil:
+		m.diag, m.detail = finding(m.unusable), m.unusable.Error()
 	case d == NoAnswer && m.silenced && m.lease == nil:
 		m.diag = StuckSession
 	default:

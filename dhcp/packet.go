@@ -102,9 +102,8 @@ func (c *Config) appendIdentity(b []byte, kind requestKind) []byte {
 				params = append(params, code)
 			}
 		}
-		size := min(c.parentMTU(), math.MaxUint16) - ipUDP
 		own = append(own,
-			Option{dhcpv4.OptionMaximumDHCPMessageSize.Code(), binary.BigEndian.AppendUint16(nil, uint16(max(size, minMTU)))},
+			Option{dhcpv4.OptionMaximumDHCPMessageSize.Code(), binary.BigEndian.AppendUint16(nil, defaultMTU-ipUDP)},
 			Option{dhcpv4.OptionClassIdentifier.Code(), []byte(c.VendorClass)},
 			Option{dhcpv4.OptionHostName.Code(), []byte(c.Hostname)},
 			Option{dhcpv4.OptionParameterRequestList.Code(), params},

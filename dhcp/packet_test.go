@@ -93,10 +93,9 @@ func TestEncodeChoices(t *testing.T) {
 		return p
 	}
 	cfg := testConfig()
-	cfg.ParentMTU = 500
 	cfg.Request = []uint8{125, 3, 108}
 	p := parse(cfg, request{kind: discover, secs: 40 * time.Hour})
-	if size, _ := p.MaxMessageSize(); size != 576 {
+	if size, _ := p.MaxMessageSize(); size != 1472 {
 		t.Errorf("option 57 is %d", size)
 	}
 	if p.NumSeconds != 65535 {

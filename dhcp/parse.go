@@ -150,16 +150,13 @@ func (p *parser) lease(addr, server netip.Addr) (*Lease, error) {
 	if err := p.times(l); err != nil {
 		return nil, err
 	}
-	l.Broadcast = p.broadcast(l.Prefix)
 	p.routes(l)
+	l.Broadcast = p.broadcast(l)
 	l.DNS = p.dns()
 	l.Domain = p.name(dhcpv4.OptionDomainName)
 	l.Hostname = p.name(dhcpv4.OptionHostName)
 	l.Search = p.search()
 	l.MTU = p.mtu()
-	if wait, ok := p.seconds(dhcpv4.OptionIPv6OnlyPreferred); ok {
-		l.V6OnlyWait = time.Duration(wait) * time.Second
-	}
 	for _, code := range p.cfg.Request {
 		if v, ok := p.opts[code]; ok {
 			l.Extra = append(l.Extra, Option{Code: code, Data: v})
@@ -241,15 +238,22 @@ func (p *parser) seconds(code dhcpv4.OptionCode) (uint32, bool) {
 	return binary.BigEndian.Uint32(v), true
 }
 
-func (p *parser) broadcast(prefix netip.Prefix) netip.Addr {
-	if prefix.Bits() > 30 {
+// broadcast reads option 28. The kernel takes no route through a broadcast address,
+// so one that is a gateway is not believed.
+func (p *parser) broadcast(l *Lease) netip.Addr {
+	if l.Prefix.Bits() > 30 {
 		return netip.Addr{}
 	}
 	b, ok := addr4(p.get(dhcpv4.OptionBroadcastAddress))
-	if ok && prefix.Contains(b) && b != prefix.Addr() {
-		return b
+	if !ok {
+		return lastAddr(l.Prefix)
 	}
-	return lastAddr(prefix)
+	gateway := slices.ContainsFunc(l.Routes, func(r Route) bool { return r.Gateway == b })
+	if !l.Prefix.Contains(b) || b == l.Addr() || gateway {
+		p.fault(fmt.Sprintf("broadcast address %v", b))
+		return lastAddr(l.Prefix)
+	}
+	return b
 }
 
 func (p *parser) dns() []netip.Addr {
@@ -290,11 +294,10 @@ func (p *parser) mtu() int {
 		return 0
 	}
 	mtu := int(binary.BigEndian.Uint16(v))
-	if clamped := min(max(mtu, minMTU), p.cfg.parentMTU()); clamped != mtu {
-		p.fault(fmt.Sprintf("MTU %d clamped to %d", mtu, clamped))
-		mtu = clamped
+	if mtu < minMTU {
+		p.fault(fmt.Sprintf("MTU %d", mtu))
 	}
-	return mtu
+	return max(mtu, minMTU)
 }
 
 func addr4(b []byte) (netip.Addr, bool) {

@@ -18,7 +18,7 @@ import (
 var testMAC = net.HardwareAddr{0x02, 0x68, 0x71, 0x2e, 0x62, 0x67}
 
 func testConfig() *Config {
-	return &Config{Interface: "wan", MAC: testMAC, ParentMTU: 1500}
+	return &Config{Interface: "wan", MAC: testMAC}
 }
 
 // opt is a raw option from hexadecimal.
@@ -96,8 +96,8 @@ func TestSoundLease(t *testing.T) {
 		Routes: []Route{{defaultDst, ip("192.0.2.1")}}, Gateway: ip("192.0.2.1"),
 		DNS: ips("192.0.2.53", "198.51.100.1"), Domain: "example.net", Hostname: "wan-1",
 		Search: []string{"lone", "sub.example.com", "example.com"}, MTU: 1492,
-		V6OnlyWait: 30 * time.Minute, Extra: []Option{opt(125, "00000de900")},
-		T1: 15 * time.Minute, T2: 45 * time.Minute, TTL: time.Hour,
+		Extra: []Option{opt(125, "00000de900")},
+		T1:    15 * time.Minute, T2: 45 * time.Minute, TTL: time.Hour,
 	}
 	if !reflect.DeepEqual(m.lease, want) {
 		t.Errorf("got  %+v\nwant %+v", m.lease, want)
@@ -383,7 +383,7 @@ func TestSearchList(t *testing.T) {
 func TestMTU(t *testing.T) {
 	for data, want := range map[string]int{
 		"0000": 0, "0043": 0, "05": 0, "000005dc": 0, // illegal: as if not given
-		"0044": 576, "0240": 576, "0241": 577, "05dc": 1500, "05dd": 1500, "ffff": 1500,
+		"0044": 576, "0240": 576, "0241": 577, "05dc": 1500, "2328": 9000, "ffff": 65535,
 	} {
 		m, err := testConfig().decode(answer(dhcpv4.MessageTypeAck, "192.0.2.100", sound(opt(26, data))...))
 		if err != nil || m.lease == nil {

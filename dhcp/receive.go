@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 
@@ -41,18 +42,18 @@ func (m *machine) fromChosen(msg message) bool {
 }
 
 // offered weighs an offer. The first one wins, at once, unless something better
-// is known: the server or address of last time, or an expected prefix.
+// is known: the server or address of last time.
 func (m *machine) offered(now time.Duration, msg message, s *step) {
 	if m.state != Selecting && m.state != Requesting {
 		return
 	}
 	m.silenced = false
 	if msg.lease == nil {
-		m.unusable = msg.refusal.Error()
+		m.unusable = msg.refusal
 		return
 	}
 	if !msg.server.IsValid() {
-		m.unusable = "no server identifier" // then it cannot be requested
+		m.unusable = errNoServer // then it cannot be requested
 		return
 	}
 	if m.offer != nil {
@@ -83,33 +84,28 @@ func (m *machine) rival(a, b *Lease) {
 // score rates an offer; best is the rating that nothing can beat.
 func (m *machine) score(l *Lease) int {
 	score := 0
-	if m.expect.IsValid() && m.expect.Contains(l.Addr()) {
-		score += 2
-	}
 	if m.server.IsValid() && (l.Server == m.server || l.Addr() == m.wish) {
 		score++
 	}
 	if m.avoid.IsValid() && l.Server == m.avoid {
-		score -= 4
+		score -= 2
 	}
 	return score
 }
 
 func (m *machine) best() int {
-	best := 0
-	if m.expect.IsValid() {
-		best += 2
-	}
 	if m.server.IsValid() {
-		best++
+		return 1
 	}
-	return best
+	return 0
 }
+
+var errNoServer = errors.New("no server identifier")
 
 // acked takes a lease into use.
 func (m *machine) acked(now time.Duration, msg message) {
 	if msg.lease == nil {
-		m.unusable = msg.refusal.Error() // such an ACK confirms nothing
+		m.unusable = msg.refusal // such an ACK confirms nothing
 		return
 	}
 	l := *msg.lease
@@ -135,13 +131,9 @@ func (m *machine) acked(now time.Duration, msg message) {
 	if t1, ok := l.deadline(l.T1); ok {
 		m.next = t1
 	}
-	switch {
-	case m.expect.IsValid() && !m.expect.Contains(l.Addr()):
-		m.diag = UnexpectedAddress
-	case m.other:
+	m.diag = OK
+	if m.other {
 		m.diag = OtherServer
-	default:
-		m.diag = OK
 	}
 }
 

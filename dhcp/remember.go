@@ -60,8 +60,6 @@ func (c *Config) recall(now time.Duration) (*memory, error) {
 	if m.MAC != c.MAC.String() || !bytes.Equal(m.ClientID, c.ClientID) {
 		return nil, errors.New("it belongs to another MAC or client identifier")
 	}
-	// The MTU was clamped to what the parent had then.
-	m.Lease.MTU = min(m.Lease.MTU, c.parentMTU())
 	return m, nil
 }
 

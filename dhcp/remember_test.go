@@ -61,7 +61,7 @@ func TestDamagedLeaseFile(t *testing.T) {
 		"MTU":                func(m *memory) { m.Lease.MTU = 575 },
 		"negative MTU":       func(m *memory) { m.Lease.MTU = -1 },
 		"huge MTU":           func(m *memory) { m.Lease.MTU = 65536 },
-		"V6ONLY_WAIT":        func(m *memory) { m.Lease.V6OnlyWait = -1 },
+		"many omissions":     func(m *memory) { m.Lease.Omitted = make([]string, maxOmitted+1) },
 		"before boot":        func(m *memory) { m.Lease.Acquired = -1 },
 		"after the universe": func(m *memory) { m.Lease.Acquired = never },
 		"T1 zero":            func(m *memory) { m.Lease.T1 = 0 },

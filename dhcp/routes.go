@@ -27,7 +27,9 @@ func (p *parser) routes(l *Lease) {
 		switch {
 		case r.Gateway == l.Addr():
 			p.fault(fmt.Sprintf("route to %v through our own address", r.Dst))
-		case r.Dst.Bits() > 0 && !routable(r.Dst.Addr()):
+		case r.Gateway.IsValid() && l.Prefix.Bits() <= 30 && r.Gateway == lastAddr(l.Prefix):
+			p.fault(fmt.Sprintf("route to %v through the broadcast address", r.Dst))
+		case !routable(r.Dst):
 			p.fault(fmt.Sprintf("route to %v", r.Dst))
 		case slices.ContainsFunc(l.Routes, func(o Route) bool { return o.Dst == r.Dst }):
 			// The first is the preferred one (RFC 2132 3.5).
@@ -43,11 +45,11 @@ func (p *parser) routes(l *Lease) {
 	}
 }
 
-// routable tells whether a route may lead there. Multicast may: that is how
-// some operators deliver television.
-func routable(a netip.Addr) bool {
-	first := a.As4()[0]
-	return first != 0 && first != 127 && first < 240
+// routable tells whether a packet with a destination in p can be routed at all.
+// Only parts of a default route (splits of 0.0.0.0/0) may begin at 0.
+func routable(p netip.Prefix) bool {
+	first := p.Addr().As4()[0]
+	return (first != 0 || p.Bits() < minBits) && first != 127 && first < 240
 }
 
 // classless reads option 121 or 249 (RFC 3442). Garbage makes it as good as

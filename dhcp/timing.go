@@ -52,6 +52,10 @@ const (
 	// consumer started: a flapping link must not become a flood.
 	flapSpacing = time.Second
 
+	// recheckSpacing is the least time between two looks at the router's other
+	// networks while a lease is held.
+	recheckSpacing = time.Second
+
 	// localRetry is the first pause after the kernel refused to send.
 	localRetry = time.Second
 )

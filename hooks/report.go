@@ -67,6 +67,7 @@ type WAN struct {
 	RenewSeconds int64        `json:"renew_seconds,omitempty"` // until the next renewal
 	LeaseTotal   int64        `json:"lease_total_seconds,omitempty"`
 	Diagnosis    string       `json:"diagnosis,omitempty"`
+	Detail       string       `json:"diagnosis_detail,omitempty"` // what the server said, or what is wrong with its answer
 	Gatewayed    *Reach       `json:"gateway_reachability,omitempty"`
 	Error        string       `json:"error,omitempty"` // what keeps it from its role
 }

@@ -164,6 +164,12 @@ func (b *builder) wan(s Section) (WAN, bool) {
 			}
 			return nil
 		},
+		"mtu": func(v string) error {
+			if v == "" || v == "auto" {
+				return nil
+			}
+			return number(&w.MTU, 576, 65535)(v)
+		},
 		"nudge": func(v string) error {
 			var seconds int
 			if err := number(&seconds, 0, 86400)(v); err != nil {

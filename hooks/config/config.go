@@ -45,7 +45,8 @@ type WAN struct {
 	Request     []uint8
 	Send        []DHCPOption
 	Priority    int          // socket priority of DHCP frames, for the egress map of a VLAN parent
-	Expect      netip.Prefix // the lease should lie in it; zero: anywhere
+	Expect      netip.Prefix // the lease must lie in it; zero: anywhere
+	MTU         int          // of the interface, whatever the lease says; 0: the lease's
 
 	Nudge time.Duration // between two ARP requests to the gateway; 0: none
 }

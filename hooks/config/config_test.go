@@ -33,6 +33,7 @@ config wan wan
 	list sendopt '90:00ff'
 	option nudge '0'
 	option expect '203.0.113.0/24'
+	option mtu '1492'
 `
 
 func load(t *testing.T, text string) (Config, error) {
@@ -56,7 +57,7 @@ func TestLoad(t *testing.T) {
 			Name: "wan", Parent: "eth2", MAC: []byte{2, 0x68, 0x71, 0x2e, 0x62, 0x67}, Instance: "VI_1",
 			Metric: 10, DefaultRoute: true, Hostname: "gate", VendorClass: `it's "mine"`,
 			ClientID: []byte{1, 2, 0x68, 0x71, 0x2e, 0x62, 0x67}, Request: []uint8{90, 125},
-			Send: []DHCPOption{{Code: 90, Data: []byte{0, 0xff}}}, Expect: netip.MustParsePrefix("203.0.113.0/24"),
+			Send: []DHCPOption{{Code: 90, Data: []byte{0, 0xff}}}, Expect: netip.MustParsePrefix("203.0.113.0/24"), MTU: 1492,
 		}},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -121,6 +122,8 @@ func TestMistakesNameFileLineAndOption(t *testing.T) {
 		"client id type":    {wan + " option clientid 01\n", "at least two bytes"},
 		"owned option":      {wan + " option sendopt 53:01\n", "belongs to the DHCP client"},
 		"option 0":          {wan + " option request 0\n", "no DHCP option"},
+		"MTU":               {wan + " option mtu 575\n", ":4: option mtu \"575\": want a number from 576"},
+		"MTU in words":      {wan + " option mtu large\n", ":4: option mtu"},
 		"priority":          {wan + " option priority 8\n", "from 0 to 7"},
 		"several":           {"config wan wan\n option metric x\n option peerdns y\n", ":3: option peerdns"},
 		"not UTF-8":         {wan + " option hostname \xff\n", ":4: text is not UTF-8"},

@@ -104,6 +104,7 @@ func New(o Options) *Keeper {
 	for i, w := range o.Config.WANs {
 		k.uplinks = append(k.uplinks, newUplink(w, o.Network, o.RunDir.Lease(w.Name), k.Publishers, o.Log,
 			func(s wan.State) { k.post(router.Reached{WAN: i, State: s}) }))
+		k.uplinks[i].virtual = o.Config.BackupGateway
 	}
 	return k
 }

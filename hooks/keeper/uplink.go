@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ type kernel interface {
 	Purge(ctx context.Context, l netif.Link) (bool, error)
 	Observe(ctx context.Context, l netif.Link) (netif.Observed, error)
 	Glance(ctx context.Context, l netif.Link) (netif.Observed, error)
+	Others(ctx context.Context, l netif.Link) (netif.Others, error)
 	arpSender
 }
 
@@ -32,6 +34,7 @@ type uplink struct {
 	wan       config.WAN
 	kernel    kernel
 	config    dhcp.Config
+	virtual   netip.Addr // backup_gateway, the virtual address on the LAN; zero: not known
 	log       *slog.Logger
 	machine   *wan.Machine
 	inbox     *queue[wan.Event]
@@ -167,7 +170,7 @@ func (u *uplink) call(ctx context.Context, a wan.Action) (d wan.Done) {
 		d.Err = dhcp.Release(limited, u.config, a.Lease)
 		cancel()
 	case wan.StartDHCP:
-		u.client, d.Err = startClient(ctx, u.config, u.log)
+		u.client, d.Err = startClient(ctx, u.exchange(ctx), u.log)
 	}
 	d.Took = time.Since(start)
 	return d

@@ -62,8 +62,12 @@ func (e event) environment() []string {
 	add("DNS", joined(l.DNS))
 	add("DOMAIN", l.Domain)
 	add("SEARCH", strings.Join(l.Search, " "))
-	if l.MTU > 0 {
-		add("MTU", strconv.Itoa(l.MTU))
+	mtu := l.MTU
+	if e.wan.MTU > 0 {
+		mtu = e.wan.MTU
+	}
+	if mtu > 0 {
+		add("MTU", strconv.Itoa(mtu))
 	}
 	if !l.Infinite() {
 		add("LEASE_SECONDS", strconv.FormatInt(int64(l.TTL/time.Second), 10))

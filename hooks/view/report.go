@@ -126,7 +126,11 @@ func (p *page) wan(n hooks.WAN, router hooks.Role) {
 		p.lease(n)
 	}
 	if n.Diagnosis != "" {
-		p.line("DHCP", yellow, n.Diagnosis, remedy(n.Diagnosis))
+		detail := ""
+		if n.Detail != "" {
+			detail = " (" + n.Detail + ")"
+		}
+		p.line("DHCP", yellow, n.Diagnosis, detail+remedy(n.Diagnosis))
 	}
 	if n.Error != "" {
 		p.line("problem", red, n.Error, "")

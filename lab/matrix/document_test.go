@@ -168,7 +168,7 @@ const docTail = `
 - **The message type comes first**, where some servers look for it, and in the list of requests 121 stands before 33 and 3, which RFC 3442 wants.
 - **No client identifier unless configured.** The server then goes by the MAC, which both routers share. dhcpcd and networkd make one up from
   the machine, so two routers would be two clients. Where an ISP wants one, ` + "`option clientid`" + ` gives both the same.
-- **57 is the MTU less 28**: the option counts the DHCP message alone, without IP and UDP.
+- **57 is the MTU of Ethernet less 28**: the option counts the DHCP message alone, without IP and UDP.
 - **108 is not asked for.** To ask is to agree to being left without IPv4 (RFC 8925 3.2).
 - **No vendor class unless configured.** A version number in option 60 would make two routers with different versions two clients to some servers.
 - **At least 300 bytes of DHCP message**, the size of BOOTP (RFC 951), for relays that drop shorter ones.

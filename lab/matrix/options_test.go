@@ -30,6 +30,9 @@ func TestConfiguration(t *testing.T) {
 		{"no server", "dnsmasq", testNoServer},
 		{"unexpected address", "isc", testUnexpected},
 		{"keeper restarts", "kea", testKeeperRestarts},
+		{"routes into other networks", "dnsmasq", testOtherNetworks},
+		{"address in another network", "dnsmasq", testOtherAddress},
+		{"MTU", "dnsmasq", testMTU},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -202,16 +205,26 @@ func testNoServer(l *line) {
 	}
 }
 
-// testUnexpected: the address is not where the configuration says. It is used,
-// and that is said once over any number of renewals.
+// testUnexpected: the address is not where the configuration says, as a modem
+// without an uplink answers. It is refused, that is said once over any number of
+// attempts, and the expected one is taken when it is there.
 func testUnexpected(l *line) {
-	l.serve(usual(2 * time.Second))
-	r := l.router("option expect 203.0.113.0/24")
-	r.become(hooks.Primary)
+	s := usual(2 * time.Second)
+	l.serve(s.in("192.168.100.1/24", "192.168.100.10", "192.168.100.20"))
+	r := l.router("option expect 100.64.10.0/24")
+	if out, err := r.command("primary", "--wait", "100ms"); err == nil {
+		l.t.Errorf("primary without a lease is fine: %s", out)
+	}
+	w := r.until("unexpected address", 10*time.Second, func(w hooks.WAN) bool { return w.Diagnosis == "unexpected-address" })
+	if w.Address.IsValid() || !strings.Contains(w.Detail, "100.64.10.0/24") {
+		l.t.Errorf("status %+v", w)
+	}
+	r.answers(dhcpv4.MessageTypeOffer, 3, 20*time.Second)
+	l.halt()
+	l.serve(s)
+	r.until("the expected address", 30*time.Second, bound)
 	r.holdsLease(time.Second)
-	r.until("unexpected address", time.Second, func(w hooks.WAN) bool { return w.Diagnosis == "unexpected-address" && w.State == "bound" })
-	r.answers(dhcpv4.MessageTypeAck, 4, 10*time.Second)
-	if got := r.findings(); got["unexpected-address"] != 1 || len(got) != 1 {
+	if got := r.findings(); got["unexpected-address"] != 1 || got["ok"] != 1 {
 		l.t.Errorf("told %v", got)
 	}
 }

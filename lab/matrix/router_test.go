@@ -42,14 +42,20 @@ type router struct {
 func (l *line) router(extra ...string) *router {
 	l.t.Helper()
 	r := l.host()
+	r.configure(extra...)
+	r.keep()
+	return r
+}
+
+// configure writes the configuration.
+func (r *router) configure(extra ...string) {
+	r.t.Helper()
 	conf := "config wanfail\n list service none\n option conntrackd 0\nconfig wan " + wanName + "\n" +
 		" option parent " + parent + "\n option macaddr " + shared + "\n"
 	for _, line := range extra {
 		conf += " " + line + "\n"
 	}
-	l.must(os.WriteFile(r.config(), []byte(conf), 0o600))
-	r.keep()
-	return r
+	r.must(os.WriteFile(r.config(), []byte(conf), 0o600))
 }
 
 // host adds a router that runs nothing yet.

@@ -10,7 +10,7 @@ import (
 
 // Link is the macvlan of a WAN.
 func Link(wan config.WAN) netif.Link {
-	return netif.Link{Name: wan.Name, Parent: wan.Parent, MAC: wan.MAC}
+	return netif.Link{Name: wan.Name, Parent: wan.Parent, MAC: wan.MAC, MTU: wan.MTU}
 }
 
 // Plan is what the kernel should hold for a WAN while primary. Without a lease
@@ -24,7 +24,9 @@ func Plan(wan config.WAN, lease *dhcp.Lease, now time.Duration) netif.Desired {
 	if valid <= 0 {
 		return d // the client is about to say so
 	}
-	d.Link.MTU = lease.MTU
+	if wan.MTU == 0 {
+		d.Link.MTU = lease.MTU
+	}
 	d.Addr, d.Broadcast, d.Valid = lease.Prefix, lease.Broadcast, valid
 	for _, r := range lease.Routes {
 		if r.Dst.Bits() == 0 && !wan.DefaultRoute {

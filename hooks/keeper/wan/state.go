@@ -78,7 +78,7 @@ func (m *Machine) why() string {
 // describe fills in what a lease says.
 func (m *Machine) describe(w *hooks.WAN) {
 	if m.update.Diagnosis != dhcp.OK {
-		w.Diagnosis = m.update.Diagnosis.String()
+		w.Diagnosis, w.Detail = m.update.Diagnosis.String(), m.update.Detail
 	}
 	l := m.lease
 	if l == nil {
