@@ -13,7 +13,7 @@ import (
 
 // frame is one captured Ethernet frame.
 type frame struct {
-	at   time.Time
+	at   time.Time // zero: unknown
 	data []byte
 }
 
@@ -63,6 +63,7 @@ func (c *tap) take() []frame {
 	var frames []frame
 	buf, oob := make([]byte, 2048), make([]byte, 256)
 	for {
+		now := time.Now()
 		n, oobn, _, from, err := unix.Recvmsg(c.fd, buf, oob, 0)
 		if err == unix.EAGAIN {
 			if n, err := unix.GetsockoptTpacketStats(c.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err != nil || n.Drops > 0 {
@@ -86,6 +87,11 @@ func (c *tap) take() []frame {
 			if m.Header.Type == unix.SO_TIMESTAMPNS {
 				f.at = time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:])))
 			}
+		}
+		if f.at.After(now) {
+			// The kernel begins to take the time a moment after it was asked to. What
+			// it captured before has that of the reading.
+			f.at = time.Time{}
 		}
 		frames = append(frames, f)
 	}

@@ -1,6 +1,6 @@
 // Package netif makes the kernel equal a Desired: one macvlan with the MAC that
-// both routers share, its address and its routes. It also takes the voice of
-// that link away (Mute), removes it (Purge), announces it to the neighbours
+// both routers share, its address and its routes. It also stops every transmission
+// of that link (Mute), removes it (Purge), announces it to the neighbours
 // (Announce), asks whether the gateway is there (ProbeGateway) and reports
 // changes made by others (Watch).
 //
@@ -32,16 +32,33 @@
 // addresses only (arp_ignore 1, unless it already is stricter): by default the
 // parent would answer for the WAN's address, with its own MAC.
 //
-// Mute replaces the root queueing discipline of the link with "blackhole". One
-// message takes the voice away from everything that passes the transmit path:
-// local sockets, bound or not, packet sockets, replies by ARP, ICMP and TCP,
-// forwarded packets, and those of an nftables flowtable, which would ignore a
-// change of routes. When the kernel answers, it has waited for transmissions
-// that were in progress (dev_deactivate_many in net/sched/sch_generic.c), so no
-// frame is handed to the parent afterwards. Only a packet socket that asks for it
-// (PACKET_QDISC_BYPASS) gets past. What the parent's own queue or
-// hardware holds by then still drains; on a port without a shaper that is less
-// than a millisecond.
+// Mute puts on two locks, either of which is enough:
+//
+//   - It replaces the root queueing discipline of the link with "blackhole". That
+//     stops everything which passes the transmit path: local sockets, bound or not,
+//     packet sockets, replies by ARP, ICMP and TCP, forwarded packets, and those of
+//     an nftables flowtable, which would ignore a change of routes. When the kernel
+//     answers, it has waited for transmissions that were in progress
+//     (dev_deactivate_many in net/sched/sch_generic.c), so no frame is handed to the
+//     parent afterwards. What the parent's own queue or hardware holds by then still
+//     drains; on a port without a shaper that is less than a millisecond.
+//   - It takes the link's carrier away (proto_down, for macvlans since Linux 5.0). A
+//     link without carrier gets no discipline that transmits, whatever is attached to
+//     it, and a packet socket that asks to go past the discipline
+//     (PACKET_QDISC_BYPASS) is refused. It comes into effect a moment later
+//     (linkwatch), which is why it is the second. It leaves link, address, routes and
+//     masqueraded entries as they are; only neighbours are forgotten, which is why a
+//     link that is unmuted asks for its gateway (ProbeGateway). The kernel gives the
+//     carrier back when that of the parent changes.
+//
+// The first is what shapers replace without a thought; the second nobody else
+// uses. Watch reports changes of both (RTNLGRP_TC, RTNLGRP_LINK), and another Mute
+// puts back what is missing. Both cost 30 to 60 microseconds. What else could be a
+// second lock is less: an nftables egress chain (Linux 5.16) goes with every `nft
+// flush ruleset`, so with each reload of a firewall; a filter at clsact needs modules
+// that neither OpenWrt nor every other kernel has, and goes with `tc qdisc del`;
+// IFF_NOARP stops ARP only; a macvlan's mode and source list are about what it
+// receives; setting the link down deletes what was masqueraded.
 //
 // The discipline is part of every kernel that has packet schedulers at all
 // (net/sched/Makefile builds it with CONFIG_NET_SCHED), OpenWrt's included. On
@@ -54,7 +71,8 @@
 // to use them. It also deletes such an entry as soon as one packet of it is
 // routed out of another device (nf_nat_oif_changed), which is what happens when
 // the WAN's default route is gone and another one takes over (that of a backup is
-// out of reach of forwarded packets, see BackupTable). And without a route the router would answer clients that
-// have not yet noticed the failover with ICMP unreachable, which ends their new
-// connections, where silence makes them try again.
+// out of reach of forwarded packets, see BackupTable). And without a route the
+// router would answer clients that have not yet noticed the failover with ICMP
+// unreachable, which ends their new connections, where silence makes them try
+// again.
 package netif

@@ -30,9 +30,17 @@ func (m *Manager) Glance(_ context.Context, want Link) (Observed, error) {
 	}
 	o.Exists, o.Owned, o.Kind = true, l.owned(want.MAC) && l.name == want.Name, l.kind
 	o.Matches = o.Owned && l.hasMAC(want.MAC) && o.ParentExists && l.parent == parent.lower()
-	o.MAC, o.MTU, o.Up, o.Carrier, o.Muted = l.macString(), l.mtu, l.up(), l.carrier(), l.muted()
+	m.observeState(&o, &l)
 	if l.parent == parent.lower() {
 		o.Parent = parent.name
 	}
 	return o, nil
+}
+
+// observeState fills in what a link message says of the link.
+func (m *Manager) observeState(o *Observed, l *link) {
+	o.MAC, o.MTU, o.Up, o.Muted = l.macString(), l.mtu, l.up(), l.muted()
+	o.Loose = o.Muted && !(l.blackholed() && (l.carrierLocked() || m.noProtoDown.Load()))
+	// After an unmute the link has its carrier although the parent may have none.
+	o.Carrier = l.carrier() && (o.ParentCarrier || !o.ParentExists)
 }

@@ -45,6 +45,7 @@ type link struct {
 	group, flags          uint32
 	mode                  uint32 // of a macvlan
 	qdisc                 string
+	protoDown             bool   // somebody took the carrier away
 	promote               bool   // promote_secondaries
 	arpIgnore             uint32 // arp_ignore
 	ipv6                  ipv6State
@@ -61,7 +62,14 @@ func (s ipv6State) silent() bool { return !s.present || s.disabled && s.quiet }
 
 func (l *link) up() bool      { return l.flags&unix.IFF_UP != 0 }
 func (l *link) carrier() bool { return l.flags&unix.IFF_LOWER_UP != 0 }
-func (l *link) muted() bool   { return l.qdisc == muteKind }
+
+// The two locks of a mute link. The kernel gives the carrier back when that of the
+// parent changes, and leaves proto_down as it is.
+func (l *link) blackholed() bool    { return l.qdisc == muteKind }
+func (l *link) carrierLocked() bool { return l.protoDown && !l.carrier() }
+
+// muted reports whether one of the locks holds, which is enough.
+func (l *link) muted() bool { return l.blackholed() || l.carrierLocked() }
 
 func (l *link) hasMAC(mac net.HardwareAddr) bool { return l.mac == string(mac) }
 
@@ -118,6 +126,8 @@ func parseLink(msg []byte) (link, error) {
 			l.group = u32(val)
 		case unix.IFLA_IFALIAS:
 			l.alias = cstring(val)
+		case unix.IFLA_PROTO_DOWN:
+			l.protoDown = len(val) >= 1 && val[0] != 0
 		case unix.IFLA_QDISC:
 			l.qdisc = cstring(val)
 		case unix.IFLA_LINKINFO:

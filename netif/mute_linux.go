@@ -14,10 +14,14 @@ import (
 // muteKind is the queueing discipline that drops everything.
 const muteKind = "blackhole"
 
-// Mute takes the link's voice: when it returns nil no frame of it is handed to
-// the parent any more, whoever sends. Link, address, routes and conntrack
-// entries stay, and what arrives is still received. Apply undoes it. The
+// Mute stops every transmission of the link: when it returns nil no frame of it is
+// handed to the parent any more, whoever sends. Link, address, routes and
+// conntrack entries stay, and what arrives is still received. Apply undoes it. The
 // package comment says how and why.
+//
+// There are two locks, the queueing discipline and the link's carrier
+// (proto_down). One of them is enough; a Mute of a link that has lost one puts it
+// back.
 //
 // A link that does not exist is mute. One of ours that was renamed is found by
 // its MAC. A foreign link is left alone: ErrForeign. A queueing discipline that
@@ -67,7 +71,16 @@ func (m *Manager) muteRenamed(ctx context.Context, want Link) error {
 }
 
 func (m *Manager) muteLink(ctx context.Context, l *link, start time.Time) error {
-	if l.muted() {
+	if err := m.replaceRoot(ctx, l, start); err != nil {
+		return err
+	}
+	return m.lockCarrier(ctx, l)
+}
+
+// replaceRoot puts the first lock on: when the kernel answers, transmissions that
+// were under way have ended.
+func (m *Manager) replaceRoot(ctx context.Context, l *link, start time.Time) error {
+	if l.blackholed() {
 		return nil
 	}
 	err := m.write(ctx, "mute link", l.name, unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_REPLACE,
@@ -91,17 +104,50 @@ func (m *Manager) muteLink(ctx context.Context, l *link, start time.Time) error 
 	return nil
 }
 
-// unmute gives the link back the discipline that the kernel chooses.
+// lockCarrier puts the second lock on: without carrier the kernel gives the link
+// no discipline that transmits, whichever is attached to it. A kernel that cannot do
+// it (before 5.0) says so, and the first lock is all there is.
+func (m *Manager) lockCarrier(ctx context.Context, l *link) error {
+	if l.carrierLocked() || m.noProtoDown.Load() {
+		return nil
+	}
+	err := m.setProtoDown(ctx, "lock carrier", l, 1)
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		m.noProtoDown.Store(true)
+		m.log.Debug("kernel cannot take the carrier of a macvlan away: the queueing discipline alone keeps it mute", "link", l.name)
+		return nil
+	case gone(err):
+		return nil
+	}
+	return err
+}
+
+func (m *Manager) setProtoDown(ctx context.Context, step string, l *link, down uint8) error {
+	return m.write(ctx, step, l.name, unix.RTM_SETLINK, 0, l.ref(), nl.NewRtAttr(unix.IFLA_PROTO_DOWN, nl.Uint8Attr(down)))
+}
+
+// unmute takes both locks off, the discipline last: deleting it makes the kernel
+// activate the link at once, while the return of a carrier alone is acted upon some
+// time later (linkwatch).
 func (m *Manager) unmute(ctx context.Context, l *link) error {
+	if l.protoDown {
+		if err := m.setProtoDown(ctx, "unlock carrier", l, 0); err != nil {
+			return fmt.Errorf("unmute %s: %w", l.name, err)
+		}
+	}
+	if !l.blackholed() {
+		return nil
+	}
 	err := m.write(ctx, "unmute link", l.name, unix.RTM_DELQDISC, 0, l.root())
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
 		// Somebody else removed it: then there is nothing to remove.
-		if now, get := m.nl.getLink(l.name); get == nil && !now.muted() {
+		if now, get := m.nl.getLink(l.name); get == nil && !now.blackholed() {
 			return nil
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("let %s speak: %w", l.name, err)
+		return fmt.Errorf("unmute %s: %w", l.name, err)
 	}
 	return nil
 }

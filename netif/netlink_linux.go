@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/vishvananda/netlink/nl"
@@ -22,6 +23,9 @@ type Manager struct {
 
 	// muteKind is the queueing discipline that Mute attaches.
 	muteKind string
+
+	// noProtoDown: the kernel cannot take the carrier of a macvlan away.
+	noProtoDown atomic.Bool
 
 	// mainClean: the main table holds no route of a backup; under the lock "".
 	mainClean bool

@@ -53,7 +53,7 @@ func (o *Observed) warn(format string, args ...any) {
 func (m *Manager) observeLink(o *Observed, want Link, l, parent *link) error {
 	o.Exists, o.Owned, o.Kind = true, l.owned(want.MAC) && l.name == want.Name, l.kind
 	o.Matches = o.Owned && l.hasMAC(want.MAC) && o.ParentExists && l.parent == parent.lower()
-	o.MAC, o.MTU, o.Up, o.Carrier, o.Muted = l.macString(), l.mtu, l.up(), l.carrier(), l.muted()
+	m.observeState(o, l)
 	switch {
 	case l.parent == 0:
 	case l.parent == parent.lower():

@@ -112,6 +112,7 @@ type Observed struct {
 	Up        bool      `json:"up"`      // administratively
 	Carrier   bool      `json:"carrier"`
 	Muted     bool      `json:"muted"` // nothing can leave
+	Loose     bool      `json:"loose"` // one of the locks that keep it mute has been taken off: Mute puts it back
 	Addresses []Address `json:"addresses"`
 	Routes    []Route   `json:"routes"` // over the link in the main table, without those that the kernel made
 
@@ -146,11 +147,14 @@ const (
 	// RouteGone: such a route or rule was removed. The kernel is silent about the routes
 	// that it drops because a link went down or lost its last address.
 	RouteGone
+	// QdiscChanged: another queueing discipline was attached to the root of a link of
+	// ours, or it was removed.
+	QdiscChanged
 )
 
 // String is the name of the kind.
 func (k EventKind) String() string {
-	names := [...]string{"resync", "link changed", "link gone", "address added", "address gone", "route added", "route gone"}
+	names := [...]string{"resync", "link changed", "link gone", "address added", "address gone", "route added", "route gone", "queueing discipline changed"}
 	if int(k) < len(names) {
 		return names[k]
 	}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -41,7 +42,7 @@ func (m *Manager) Watch(ctx context.Context) (<-chan Event, error) {
 
 // subscribe opens a socket that the kernel sends its news to.
 func subscribe() (*nl.NetlinkSocket, error) {
-	sock, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE)
+	sock, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_TC, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to rtnetlink: %w", err)
 	}
@@ -177,6 +178,17 @@ func (w *watcher) message(ctx context.Context, msg *syscall.NetlinkMessage) bool
 		}
 		e.Route = r.public()
 		return w.emit(ctx, e)
+	case unix.RTM_NEWQDISC, unix.RTM_DELQDISC:
+		// No link message reports a change of the discipline.
+		if len(msg.Data) < nl.SizeofTcMsg {
+			return true
+		}
+		tc := nl.DeserializeTcMsg(msg.Data)
+		l := w.links[int(tc.Ifindex)]
+		if tc.Parent != netlink.HANDLE_ROOT || !l.marked() {
+			return true
+		}
+		return w.emit(ctx, w.event(QdiscChanged, &l))
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 		if r, ok := parseRule(msg.Data); !ok || !r.ours() {
 			return true

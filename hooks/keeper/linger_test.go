@@ -104,25 +104,37 @@ func TestMuteUntilCommitted(t *testing.T) {
 	}
 }
 
-// A link to which somebody gives its voice back while it lingers is deleted at
-// once.
-func TestVoiceGivenBackWhileLingering(t *testing.T) {
+// A mute link has two locks. One that is taken off while it lingers, as a shaper's
+// script does, is put back at once, and nothing leaves meanwhile.
+func TestUnmutedWhileLingering(t *testing.T) {
 	w := newWorld(t)
 	w.keeper(func(o *keeper.Options) { o.Replica = &fakeReplica{} })
 	w.become(hooks.Primary)
 	w.become(hooks.Backup)
 	l := w.links()[0]
-	if err := netlink.QdiscDel(&netlink.GenericQdisc{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Parent: netlink.HANDLE_ROOT}, QdiscType: "blackhole"}); err != nil {
-		t.Fatal(err)
+	loose := func() bool {
+		o, err := w.network.Observe(t.Context(), w.link())
+		if err != nil || !o.Muted {
+			t.Fatalf("not mute: %+v, %v", o, err)
+		}
+		return o.Loose
 	}
-	// What does such things changes more than that.
-	if err := netlink.LinkSetTxQLen(l, 500); err != nil {
-		t.Fatal(err)
+	root := &netlink.GenericQdisc{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Parent: netlink.HANDLE_ROOT}, QdiscType: "blackhole"}
+	sent := w.capture()
+	stop := w.send()
+	for range 10 {
+		if err := netlink.QdiscDel(root); err != nil {
+			t.Fatal(err)
+		}
+		w.eventually("the discipline is back", 500*time.Millisecond*slow, func() bool { return !loose() })
 	}
-	if err := netlink.LinkSetMTU(l, 1400); err != nil {
-		t.Fatal(err)
+	stop()
+	if len(w.links()) == 0 {
+		t.Error("the link is gone: it was to linger")
 	}
-	w.eventually("deleted", 500*time.Millisecond*slow, func() bool { return len(w.links()) == 0 })
+	if n := sent.from(mac); n > 0 {
+		t.Errorf("%d frames with the shared MAC were sent", n)
+	}
 }
 
 // A replication that hangs for good holds up neither roles nor answers.

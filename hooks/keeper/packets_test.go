@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -60,6 +61,44 @@ func (w *world) capture() *packets {
 		reader.Wait()
 	})
 	return p
+}
+
+// from counts the frames with a source address.
+func (p *packets) from(mac string) (n int) {
+	time.Sleep(50 * time.Millisecond) // there is no event for a frame that does not come
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, f := range p.frames {
+		if net.HardwareAddr(f[6:12]).String() == mac {
+			n++
+		}
+	}
+	return n
+}
+
+// send has a program of the router talk out of the WAN until stop.
+func (w *world) send() (stop func()) {
+	w.t.Helper()
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		if ctl := c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), wanName) }); ctl != nil {
+			return ctl
+		}
+		return err
+	}}
+	conn, err := lc.ListenPacket(w.t.Context(), "udp4", "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var talk sync.WaitGroup
+	talk.Go(func() {
+		for err := error(nil); !errors.Is(err, net.ErrClosed); time.Sleep(100 * time.Microsecond) {
+			_, err = conn.WriteTo([]byte("x"), &net.UDPAddr{IP: net.IPv4(100, 64, 10, 1), Port: 9})
+		}
+	})
+	return func() {
+		_ = conn.Close()
+		talk.Wait()
+	}
 }
 
 // dhcp counts the messages of a type to a DHCP server, 0 being any.

@@ -93,6 +93,7 @@ const (
 	starting // the DHCP client
 	releasing
 	muting
+	remuting   // a link that lingers
 	inspecting // look whether there is a muted link at all
 	purging
 	looking
@@ -175,6 +176,8 @@ func (m *Machine) done(c call, d Done) {
 		m.mute()
 	case muting:
 		m.mutedNow(d)
+	case remuting:
+		m.mutedAgain(d)
 	case inspecting:
 		m.inspected(d)
 	case purging:

@@ -266,6 +266,19 @@ func TestMachine(t *testing.T) {
 			r.do(Done{Deleted: true}, "")
 			r.after(2*time.Second).do(Woke{}, "")
 		},
+		"a lock that somebody took off a mute link stays off": func(r *rig) {
+			r.mutedWith(5)
+			loose := seenMuted()
+			loose.Loose = true
+			r.do(KernelChanged{}, "glance")
+			r.do(Done{Observed: loose}, "mute")
+			r.do(done, "")
+			r.do(KernelChanged{}, "glance")
+			r.do(Done{Observed: seenMuted()}, "")
+			r.do(KernelChanged{}, "glance")
+			r.do(Done{Observed: loose}, "mute")
+			r.do(failed, "purge")
+		},
 		"a link that lingers is forgotten when the kernel cannot be asked": func(r *rig) {
 			r.mutedWith(5)
 			r.do(KernelChanged{}, "glance")

@@ -105,6 +105,10 @@ func (m *Machine) looked(c call, d Done) {
 	}
 	switch {
 	case m.gone != Never:
+		if d.Err == nil && o.Owned && o.Loose {
+			m.ask(Mute{}, call{purpose: remuting}) // one of its locks is off, the other has held it
+			return
+		}
 		if d.Err == nil && (o.Owned && o.Muted || !o.Exists) {
 			return // as it should be, until its time has come
 		}
@@ -116,6 +120,15 @@ func (m *Machine) looked(c call, d Done) {
 		m.heal = Never // what was missing is there: no need to wait
 	}
 	m.restore()
+}
+
+// mutedAgain continues after a Mute of a link that lingers.
+func (m *Machine) mutedAgain(d Done) {
+	m.act(Log{slog.LevelWarn, "something else changed the queueing discipline or the carrier of a mute link: find out what does that", nil})
+	if d.Err != nil {
+		m.gone = Never
+		m.purge(call{}) // what cannot be muted must not stay
+	}
 }
 
 // restore makes the kernel match again after something else changed it.
