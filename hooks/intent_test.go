@@ -122,6 +122,11 @@ func TestIntentsWith(t *testing.T) {
 	if add("", 4, Backup) != nil {
 		t.Error("an older intent for all must stay on record for the instances that nobody else speaks for")
 	}
+	for _, instance := range []string{"VI_1", "VI_2"} {
+		if i, _ := is.For(instance); i.Role != Primary || i.Scope != instance {
+			t.Errorf("an older intent for all took the newer one of %s away: %v", instance, is)
+		}
+	}
 	if add("", 9, Backup) != nil || len(is) != 1 {
 		t.Errorf("a newer intent for all must replace everything, have %v", is)
 	}
