@@ -207,6 +207,8 @@ func overlay(t *testing.T, dir string) {
 
 func (p *pairing) write(name, text string, mode os.FileMode) {
 	p.t.Helper()
+	syscall.ForkLock.RLock() // see install
+	defer syscall.ForkLock.RUnlock()
 	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o600), os.Chmod(name, mode)); err != nil {
 		p.t.Fatal(err)
 	}

@@ -32,6 +32,7 @@ func TestScripts(t *testing.T) {
 	bin := install(t)
 	log := startSyslog(t)
 	coverHooks(t)
+	coverConntrackd(t)
 	coverInit(t)
 	root := "/run/scripts"
 	if err := os.Mkdir(root, 0o755); err != nil {

@@ -27,6 +27,7 @@ import (
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/lab/nstest"
+	"github.com/wanfail/wanfail/services/conntrackd"
 )
 
 // install puts this binary where it is the program, and returns the directory.
@@ -45,6 +46,10 @@ func install(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer self.Close()
+	// While a program is open for writing it cannot be started: nobody may fork now,
+	// or the child would have it open, too, for a moment.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	f, err := os.OpenFile(filepath.Join(dir, "wanfail"), os.O_CREATE|os.O_WRONLY, 0o755)
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +73,15 @@ func coverInit(t *testing.T) {
 		t.Fatal(err)
 	}
 	mount(t, dir, "/etc/init.d", unix.MS_BIND, "")
+}
+
+// coverConntrackd hides this computer's conntrackd.
+func coverConntrackd(t *testing.T) {
+	t.Helper()
+	dir := filepath.Dir(conntrackd.ConfigFile)
+	if _, err := os.Stat(dir); err == nil {
+		mount(t, "tmpfs", dir, 0, "")
+	}
 }
 
 // coverHooks gives all routers one user script, which notes the events that it

@@ -71,6 +71,7 @@ func (r *router) cmdWatchScreen(ts *testscript.TestScript, neg bool, args []stri
 			ts.Fatalf("%d rows", len(rows))
 		}
 		for _, row := range rows {
+			row = strings.TrimRight(row, "\r") // the terminal's own, before its \n
 			if bare := []rune(regexp.MustCompile("\x1b\\[[?0-9]*[a-zA-Z]").ReplaceAllString(row, "")); len(bare) > 60 {
 				ts.Fatalf("%d columns: %q", len(bare), string(bare))
 			}

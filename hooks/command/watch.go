@@ -171,13 +171,20 @@ func paint(c *cli.Context, t *os.File, reports <-chan hooks.Report, ended <-chan
 }
 
 // frame is text for a screen of so many rows, drawn over the one before without
-// flicker.
+// flicker. Each row is erased before it is written: after a row as wide as the
+// screen the cursor still stands on its last character.
 func frame(text string, rows int) string {
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	if len(lines) > rows {
 		lines = append(lines[:rows-1:rows-1], "(more: enlarge the terminal)")
 	}
-	return home + strings.Join(lines, eraseLine+"\r\n") + eraseLine + eraseBelow
+	last := len(lines) - 1
+	var b strings.Builder
+	b.WriteString(home)
+	for _, line := range lines[:last] {
+		b.WriteString(eraseLine + line + "\r\n")
+	}
+	return b.String() + eraseBelow + lines[last]
 }
 
 // aged is a report some time later, when nothing has changed but the time.
