@@ -82,8 +82,22 @@ func readMemory(f File, now time.Duration) (*memory, error) {
 	return m, nil
 }
 
-// parseMemory checks the content of a lease file as strictly as a packet: a file
-// that somebody has damaged must not configure a network.
+// UnmarshalJSON takes valid leases only: they come from files, and a file that
+// somebody has damaged must not configure a network or reach a script.
+func (l *Lease) UnmarshalJSON(b []byte) error {
+	type plain Lease
+	var p plain
+	if err := json.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	if err := (*Lease)(&p).validate(); err != nil {
+		return err
+	}
+	*l = Lease(p)
+	return nil
+}
+
+// parseMemory checks the content of a lease file as strictly as a packet.
 func parseMemory(b []byte, boot string) (*memory, error) {
 	var m memory
 	if err := json.Unmarshal(b, &m); err != nil {
@@ -92,7 +106,7 @@ func parseMemory(b []byte, boot string) (*memory, error) {
 	if m.Version != memoryVersion {
 		return nil, fmt.Errorf("version %d is not %d", m.Version, memoryVersion)
 	}
-	if err := m.Lease.validate(); err != nil {
+	if err := m.Lease.validate(); err != nil { // there may be none
 		return nil, err
 	}
 	m.thisBoot = m.Boot == boot

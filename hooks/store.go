@@ -18,13 +18,6 @@ type Store struct {
 	boot string
 }
 
-// file is the form of IntentFile.
-type file struct {
-	Boot    string  `json:"boot"`
-	Intents Intents `json:"intents"`
-	States  States  `json:"states,omitempty"`
-}
-
 // maxFile bounds what is read: a few hundred scopes at the longest.
 const maxFile = 1 << 18
 
@@ -63,12 +56,13 @@ func (s *Store) load() (file, error) {
 	if err != nil {
 		return file{}, fmt.Errorf("read intent: %w", err)
 	}
-	var f file
-	if err := json.Unmarshal(raw, &f); err != nil {
-		return file{}, fmt.Errorf("intent record %s is corrupt, the next hook replaces it: %w", record, err)
+	now, err := sinceBoot()
+	if err != nil {
+		return file{}, err
 	}
-	if f.Boot != s.boot {
-		return file{}, nil
+	f, err := parseRecord(raw, s.boot, now)
+	if err != nil {
+		return file{}, fmt.Errorf("intent record %s is corrupt, the next hook replaces it: %w", record, err)
 	}
 	return f, nil
 }

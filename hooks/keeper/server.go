@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -118,9 +119,9 @@ func (s *server) call(ctx context.Context, c *net.UnixConn) error {
 		return err
 	}
 	reply := func(v any) error { return answer(c, v) }
-	var req hooks.Request
-	if err := json.Unmarshal(line, &req); err != nil {
-		return reply(hooks.Answer{Error: "malformed request: " + err.Error()})
+	req, err := parseRequest(line)
+	if err != nil {
+		return reply(hooks.Answer{Error: err.Error()})
 	}
 	var reader sync.WaitGroup
 	reader.Go(func() {
@@ -140,6 +141,23 @@ func (s *server) call(ctx context.Context, c *net.UnixConn) error {
 	return s.handle(ctx, req, reply)
 }
 
+// parseRequest takes requests that a hook can have sent.
+func parseRequest(line []byte) (r hooks.Request, err error) {
+	if err := json.Unmarshal(line, &r); err != nil {
+		return r, fmt.Errorf("malformed request: %w", err)
+	}
+	switch r.Op {
+	case hooks.OpStatus, hooks.OpWatch:
+		return r, nil
+	case hooks.OpSettle, hooks.OpRelease, hooks.OpAnnounce:
+		if r.Intent == nil {
+			return r, errors.New("request without intent")
+		}
+		return r, r.Intent.Validate()
+	}
+	return r, fmt.Errorf("unknown request %.40q", r.Op)
+}
+
 func answer(c *net.UnixConn, v any) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
@@ -154,18 +172,12 @@ func answer(c *net.UnixConn, v any) error {
 func (k *Keeper) handle(ctx context.Context, req hooks.Request, answer func(any) error) error {
 	switch req.Op {
 	case hooks.OpSettle, hooks.OpRelease:
-		if req.Intent == nil {
-			return answer(hooks.Answer{Error: "request without intent"})
-		}
 		a, err := k.take(ctx, req)
 		if err != nil {
 			return err
 		}
 		return answer(a)
 	case hooks.OpAnnounce:
-		if req.Intent == nil {
-			return answer(hooks.Answer{Error: "request without intent"})
-		}
 		k.announce(*req.Intent)
 		return answer(hooks.Answer{Outcome: hooks.Reached})
 	case hooks.OpStatus:
@@ -176,6 +188,7 @@ func (k *Keeper) handle(ctx context.Context, req hooks.Request, answer func(any)
 		return answer(r)
 	case hooks.OpWatch:
 		return k.follow(ctx, func(r hooks.Report) error { return answer(r) })
+	default:
+		return fmt.Errorf("no answer to %q", req.Op) // parseRequest has let it pass
 	}
-	return answer(hooks.Answer{Error: fmt.Sprintf("unknown request %q", req.Op)})
 }

@@ -208,3 +208,46 @@ func TestFollowersAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// A request that no hook can have sent is refused.
+func TestParseRequest(t *testing.T) {
+	const intent = `"intent":{"role":"primary","token":{"ticks":1,"pid":2},"state":"MASTER","at":"2026-01-02T03:04:05Z"`
+	for line, want := range map[string]string{
+		`{"op":"status"}`:                                                        "",
+		`{"op":"watch","more":1}`:                                                "",
+		`{"op":"settle","wait_ns":1,` + intent + `}}`:                            "",
+		`{"op":"settle"}`:                                                        "without intent",
+		`{"op":"release","intent":null}`:                                         "without intent",
+		`{"op":"settle",` + intent + `,"scope":"a\u001b"}}`:                      "unprintable",
+		`{"op":"settle",` + intent + `,"owner":{"pid":-1}}}`:                     "below zero",
+		`{"op":"settle",` + intent + `,"token":{"ticks":18446744073709551615}}}`: "from the future",
+		`{"op":"shutdown"}`:                                                      "unknown request",
+		`{}`:                                                                     "unknown request",
+		`[1]`:                                                                    "malformed",
+		``:                                                                       "malformed",
+	} {
+		_, err := parseRequest([]byte(line))
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", line, err, want)
+		}
+	}
+}
+
+// What is taken has a known operation and, where it needs one, a valid intent.
+func FuzzRequest(f *testing.F) {
+	f.Add([]byte(`{"op":"settle","intent":{"role":"primary","token":{"ticks":1}},"wait_ns":1}`))
+	f.Add([]byte(`{"op":"watch"}`))
+	f.Add([]byte("{\n\n"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		r, err := parseRequest(line)
+		if err != nil {
+			return
+		}
+		if (r.Op == hooks.OpSettle || r.Op == hooks.OpRelease) && r.Intent.Validate() != nil {
+			t.Fatalf("%+v", r)
+		}
+		if _, err := json.Marshal(r); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

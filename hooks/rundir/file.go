@@ -93,8 +93,7 @@ func create(dir int, name string, of Dir) (*os.File, error) {
 	return os.NewFile(uintptr(fd), of.Path(name)), nil
 }
 
-// Remove removes the file and what an unfinished Write has left. That there is
-// none is no error.
+// Remove removes the file, if there is one.
 func (f File) Remove() error {
 	dir, err := f.dir.open()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -107,7 +106,6 @@ func (f File) Remove() error {
 	if err := valid(f.name); err != nil {
 		return err
 	}
-	_ = unix.Unlinkat(dir, f.name+".new", 0)
 	if err := unix.Unlinkat(dir, f.name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
 		return &fs.PathError{Op: "remove", Path: f.String(), Err: err}
 	}

@@ -344,7 +344,6 @@ func TestFile(t *testing.T) {
 	f.Tidy()
 	must(t, os.WriteFile(f.String()+".new", []byte("half"), 0o600))
 	must(t, f.Write([]byte("next")))
-	must(t, os.WriteFile(f.String()+".new", []byte("half"), 0o600))
 	must(t, f.Remove())
 	if entries, err := os.ReadDir(d.String()); err != nil || len(entries) > 0 {
 		t.Errorf("left %v, %v", entries, err)

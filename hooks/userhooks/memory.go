@@ -3,11 +3,14 @@ package userhooks
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
+	"regexp"
 
 	"github.com/wanfail/wanfail/dhcp"
+	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
@@ -48,10 +51,9 @@ func recall(file rundir.File, log *slog.Logger) memory {
 	m := memory{file: file}
 	raw, err := file.Read(maxMemory)
 	if err == nil {
-		err = json.Unmarshal(raw, &m.state)
+		m.state, err = parse(raw)
 	}
 	if err != nil {
-		m.state = state{}
 		if !errors.Is(err, fs.ErrNotExist) {
 			log.Debug("what scripts were told is forgotten", "error", err)
 		}
@@ -60,6 +62,30 @@ func recall(file rundir.File, log *slog.Logger) memory {
 		m.Leases = map[string]*dhcp.Lease{}
 	}
 	return m
+}
+
+// wanName is the name of a Linux interface that needs no quoting.
+var wanName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,15}$`)
+
+// parse is strict: what it returns reaches scripts.
+func parse(raw []byte) (s state, err error) {
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return state{}, err
+	}
+	if s.Role != "" {
+		if err := new(hooks.Role).UnmarshalText([]byte(s.Role)); err != nil {
+			return state{}, err
+		}
+	}
+	for wan, l := range s.Leases {
+		if l == nil {
+			return state{}, fmt.Errorf("no lease for WAN %q", wan)
+		}
+		if !wanName.MatchString(wan) {
+			return state{}, fmt.Errorf("%q is no WAN", wan)
+		}
+	}
+	return s, nil
 }
 
 // note remembers that scripts have been told of e.

@@ -62,7 +62,7 @@ func (f file) replace(link, text string) error {
 			continue
 		}
 		if checkLink(name) == nil { // else damage, or somebody else's
-			sections[name] += line
+			sections[name] += strings.TrimSuffix(line, "\n") + "\n" // the last line may lack it
 		}
 	}
 	delete(sections, link)
