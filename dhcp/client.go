@@ -78,7 +78,7 @@ type Client struct {
 	mu    sync.Mutex
 	up    bool
 	downs int // so that a flap is not missed between two looks
-	nudge bool
+	doubt bool
 	stats Stats
 }
 
@@ -120,11 +120,13 @@ func (c *Client) Carrier(up bool) {
 	c.wake()
 }
 
-// Renew asks for a renewal now instead of at T1. It does nothing unless the
-// client is BOUND.
-func (c *Client) Renew() {
+// Confirm asks all servers on the line whether the lease still holds, as after a
+// return of the carrier: for a consumer that has reason to doubt, such as a gateway
+// that has fallen silent. The lease stays in use meanwhile. It does nothing unless
+// the client is BOUND.
+func (c *Client) Confirm() {
 	c.mu.Lock()
-	c.nudge = true
+	c.doubt = true
 	c.mu.Unlock()
 	c.wake()
 }

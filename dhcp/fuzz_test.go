@@ -170,7 +170,7 @@ func randomEvent(r *rig, dice *rand.Rand, b byte) any {
 	case 7:
 		return evCarrier{true}
 	case 8:
-		return evNudge{}
+		return evConfirm{}
 	case 15:
 		if b&16 != 0 || r.m.lease == nil {
 			return evReview{refusal: &refusal{Conflict, "why"}}

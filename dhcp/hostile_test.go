@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -175,12 +176,11 @@ func TestDuplicateAnswers(t *testing.T) {
 	s, _ := newServer(t)
 	s.do(func(s *server, r seen) {
 		for range 50 {
-			s.lease(r)
+			s.hasty(r)
 		}
 	})
 	k := run(t, dhcp.Config{})
 	k.bound()
-	k.client.Renew()
 	k.until("renewing", func(u dhcp.Update) bool { return u.State == dhcp.Renewing })
 	k.bound()
 	k.stop()
@@ -341,5 +341,55 @@ func TestLateAnswer(t *testing.T) {
 	want := netip.MustParseAddr("192.0.2.100")
 	if !slices.ContainsFunc(s.requests(), func(r seen) bool { return r.RequestedIPAddress().Equal(want.AsSlice()) }) {
 		t.Error("the sound offer was not requested")
+	}
+}
+
+// Somebody on the segment answers every attempt to keep the lease before the
+// server does: under another identifier with a NAK, with another address, with a
+// confirmation of its own. Whoever does not also take the server's identifier gets
+// nowhere, and the address stays throughout.
+func TestForgedAnswers(t *testing.T) {
+	attacker := dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IP{192, 0, 2, 66}))
+	elsewhere := dhcpv4.WithYourIP(net.IP{192, 0, 2, 166})
+	s, _ := newServer(t)
+	renews := 0
+	s.do(func(s *server, r seen) {
+		if r.to == serverIP {
+			if renews++; renews == 1 {
+				return // is lost, so that a REBIND follows
+			}
+		}
+		if r.MessageType() == dhcpv4.MessageTypeRequest && !r.Options.Has(dhcpv4.OptionServerIdentifier) {
+			for _, forged := range []*dhcpv4.DHCPv4{
+				reply(r, dhcpv4.MessageTypeNak, attacker),
+				reply(r, dhcpv4.MessageTypeAck, attacker, elsewhere),
+				reply(r, dhcpv4.MessageTypeAck, attacker, dhcpv4.WithLeaseTime(1<<31)),
+				reply(r, dhcpv4.MessageTypeAck, elsewhere, dhcpv4.WithTransactionID(dhcpv4.TransactionID{6, 6, 6, 6})),
+				reply(r, dhcpv4.MessageTypeNak, dhcpv4.WithTransactionID(dhcpv4.TransactionID{6, 6, 6, 6})),
+			} {
+				s.send(r, forged.ToBytes())
+			}
+		}
+		s.lease(r, dhcpv4.WithLeaseTime(4))
+	})
+	file := dhcp.PathFile(filepath.Join(t.TempDir(), "wan.lease"))
+	k := run(t, dhcp.Config{LeaseFile: file})
+	k.bound()
+	k.client.Carrier(false)
+	k.client.Carrier(true) // INIT-REBOOT
+	seen := map[dhcp.State]bool{}
+	for n := 0; n < 3; {
+		u := k.until("an update", func(dhcp.Update) bool { return true })
+		if u.Lease == nil || u.Lease.Prefix != leasedIP || u.Lease.Server != serverIP || u.Lease.TTL != 4*time.Second {
+			t.Fatalf("%+v with %+v", u, u.Lease)
+		}
+		if seen[u.State] = true; u.State == dhcp.Bound {
+			n++
+		}
+	}
+	for _, state := range []dhcp.State{dhcp.Rebooting, dhcp.Renewing, dhcp.Rebinding} {
+		if !seen[state] {
+			t.Errorf("no %v was tried; sent %v", state, lines(s))
+		}
 	}
 }

@@ -286,8 +286,8 @@ func (l *loop) trouble(what string, err error) {
 // poked passes on what the consumer said.
 func (l *loop) poked() {
 	l.mu.Lock()
-	up, downs, nudge := l.Client.up, l.Client.downs, l.nudge
-	l.nudge = false
+	up, downs, doubt := l.Client.up, l.Client.downs, l.doubt
+	l.doubt = false
 	l.mu.Unlock()
 	if l.downs != downs && up {
 		l.feed(evCarrier{up: false})
@@ -295,8 +295,8 @@ func (l *loop) poked() {
 	l.downs, l.up = downs, up
 	l.again = max(l.clock.now(), l.asked+recheckSpacing)
 	l.feed(evCarrier{up: up})
-	if nudge {
-		l.feed(evNudge{})
+	if doubt {
+		l.feed(evConfirm{})
 	}
 }
 

@@ -30,17 +30,19 @@ type machine struct {
 	hear  time.Duration // end of the answer window of RENEWING and REBINDING
 
 	offer   *Lease        // the best so far in SELECTING, the chosen one in REQUESTING
+	held    *message      // answer of another server than that of the lease, while that one may still answer
 	collect time.Duration // end of the collecting window; never: none open
 
 	// Memory across exchanges.
-	wish     netip.Addr // to ask for: the last address, unless it was refused
-	probe    bool       // wish may still be ours: ask by INIT-REBOOT
-	unproven int        // attempts since a lease in use went unconfirmed; 0: confirmed
-	server   netip.Addr // of the last lease
-	avoid    netip.Addr // it offered, and then gave no ACK or a NAK
-	other    bool       // another server offered another address in this exchange
-	unusable error      // why the last offer or ACK of this exchange could not be used
-	silenced bool       // a NAK came, and nothing since
+	wish     netip.Addr    // to ask for: the last address, unless it was refused
+	answered time.Duration // when the lease in use was confirmed, or its confirmation given up
+	probe    bool          // wish may still be ours: ask by INIT-REBOOT
+	unproven int           // attempts since a lease in use went unconfirmed; 0: confirmed
+	server   netip.Addr    // of the last lease
+	avoid    netip.Addr    // it offered, and then gave no ACK or a NAK
+	other    bool          // another server offered another address in this exchange
+	unusable error         // why the last offer or ACK of this exchange could not be used
+	silenced bool          // a NAK came, and nothing since
 	naks     int
 	lastNAK  time.Duration
 	started  time.Duration // when the link or the consumer last started an exchange
@@ -59,7 +61,7 @@ type (
 	evTick    struct{}          // the time that step.wake named has come
 	evMessage struct{ message } // an answer to our MAC
 	evCarrier struct{ up bool } // the link changed
-	evNudge   struct{}          // renew now, please
+	evConfirm struct{}          // the lease is in doubt: ask whether it still holds
 	// evReview follows a change of the router's other networks: what of the lease
 	// can be used now, or why none of it.
 	evReview struct {
@@ -99,9 +101,9 @@ func (m *machine) handle(now time.Duration, event any) step {
 		m.receive(now, e.message, &s)
 	case evCarrier:
 		m.link(now, e.up)
-	case evNudge:
+	case evConfirm:
 		if m.state == Bound && m.carrier {
-			m.next = min(m.next, m.turn(now))
+			m.next = min(m.next, max(now, m.answered+confirmSpacing))
 		}
 	case evUnsent:
 		m.unsent(now, e.down)
@@ -144,7 +146,7 @@ func (m *machine) start(now time.Duration, e evStart) {
 // is one, else for any.
 func (m *machine) restart(at time.Duration) {
 	m.state, m.next, m.tries, m.began = Init, at, 0, at
-	m.offer, m.collect, m.hear = nil, never, never
+	m.offer, m.held, m.collect, m.hear = nil, nil, never, never
 	if m.lease != nil || m.probe {
 		m.state = InitReboot
 	}
@@ -166,7 +168,7 @@ func (m *machine) acquire(at time.Duration) {
 		m.began = at
 	}
 	m.state, m.next, m.tries, m.probe, m.unproven = Init, at, 0, false, 0
-	m.offer, m.collect, m.hear = nil, never, never
+	m.offer, m.held, m.collect, m.hear = nil, nil, never, never
 }
 
 // review takes over what is left of the lease in use. An address that has become
@@ -255,6 +257,16 @@ func (m *machine) due(now time.Duration, s *step) {
 			m.choose(now, s)
 			return
 		}
+	case Rebooting, Renewing, Rebinding:
+		if m.collect <= now {
+			m.conclude(now, *m.held, s)
+			if m.state != Bound {
+				m.due(now, s)
+			}
+			return
+		}
+	}
+	switch m.state {
 	case Bound, Renewing:
 		if t2, ok := m.lease.deadline(m.lease.T2); ok && t2 <= now {
 			if m.state == Bound {
@@ -271,6 +283,7 @@ func (m *machine) due(now time.Duration, s *step) {
 	switch m.state {
 	case Init:
 		m.state, m.tries, m.other, m.unusable = Selecting, 0, false, nil
+		m.began = min(m.began, now) // a lease that ends may begin it before its turn
 		m.discover(now, s)
 	case Selecting:
 		if m.tries > 0 {
@@ -298,12 +311,18 @@ func (m *machine) due(now time.Duration, s *step) {
 		m.unconfirmed(now)
 		m.due(now, s)
 	case Bound:
+		if t1, ok := m.lease.deadline(m.lease.T1); m.unproven == 0 && (!ok || now < t1) {
+			m.restart(now) // any server may answer, not only that of the lease
+			m.due(now, s)
+			return
+		}
 		m.state, m.began = Renewing, now
 		m.refresh(now, s)
 	case Renewing, Rebinding:
 		if m.lease.Infinite() {
 			m.unanswered(NoAnswer)
-			m.state, m.next = Bound, never // it was asked for, and it ends well without an answer
+			m.state, m.unproven, m.answered = Bound, 0, now // such a lease holds without an answer
+			m.next = m.confirmation(now)
 			return
 		}
 		m.refresh(now, s)
@@ -356,7 +375,7 @@ func (m *machine) refresh(now time.Duration, s *step) {
 		m.unanswered(NoAnswer)
 	}
 	m.xid, m.sent, m.unusable = m.dice.Uint32(), now, nil
-	m.hear = now + answerWindow
+	m.hear, m.held, m.collect = now+answerWindow, nil, never
 	m.next = now + renewWait(now, deadline, m.lease.TTL)
 	switch {
 	case m.lease.Infinite():
@@ -377,10 +396,17 @@ func (m *machine) unconfirmed(now time.Duration) {
 		m.acquire(now)
 		return
 	}
-	m.state, m.next, m.unproven = Bound, now+unconfirmedRenew, 1
+	m.state, m.next, m.unproven, m.answered = Bound, now+unconfirmedRenew, 1, now
+	m.held, m.collect = nil, never
 	if t1, ok := m.lease.deadline(m.lease.T1); ok {
 		m.next = min(m.next, t1)
 	}
+}
+
+// confirmation is when a lease that was confirmed at the time now is in question
+// again, if its T1 does not come first.
+func (m *machine) confirmation(now time.Duration) time.Duration {
+	return now + confirmEvery - between(m.dice, 0, confirmEvery/50)
 }
 
 // unanswered draws the conclusion d from silence, unless it was of our own making.

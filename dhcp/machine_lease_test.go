@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
 func TestLeaseCountsFromTheRequest(t *testing.T) {
@@ -113,17 +115,177 @@ func TestInfiniteLease(t *testing.T) {
 	r := reach(t, Requesting)
 	e := r.ack()
 	e.lease.TTL, e.lease.T1, e.lease.T2 = Infinite, Infinite, Infinite
-	if r.do(e); r.last.wake != never || r.m.state != Bound {
-		t.Fatalf("%v wakes at %v", r.m.state, r.last.wake)
+	if r.do(e); r.m.state != Bound {
+		t.Fatal(r.m.state)
 	}
-	r.now += 1000 * time.Hour
-	if r.do(evTick{}); r.m.lease == nil || r.last.send != nil {
-		t.Error("it did not last")
+	// Without an answer it holds for ever, and is in question each day.
+	for day := range 3 {
+		before := r.now
+		r.sent = nil
+		if wait := r.last.wake - r.now; wait > confirmEvery || wait < confirmEvery*97/100 {
+			t.Fatalf("day %d: it is in question in %v", day, wait)
+		}
+		r.tick()
+		if s := r.last.send; s == nil || s.kind != reboot || s.server.IsValid() || r.m.lease == nil {
+			t.Fatalf("day %d: sent %+v", day, s)
+		}
+		for r.last.wake-r.now < time.Hour {
+			if r.tick(); r.m.lease == nil {
+				t.Fatalf("day %d: the lease is gone in %v", day, r.m.state)
+			}
+		}
+		if got := r.kinds(); r.m.state != Bound || !slices.Equal(got, []requestKind{reboot, reboot, renew}) || r.m.diag != NoAnswer {
+			t.Errorf("day %d: %v after %v, sent %v, diagnosis %v", day, r.m.state, r.now-before, got, r.m.diag)
+		}
 	}
-	r.do(evNudge{})
-	r.tickUntil(Bound)
-	if r.last.wake != never || r.m.lease == nil {
-		t.Errorf("wakes at %v", r.last.wake)
+	// The server that should be there says what it thinks of it.
+	r.tick()
+	nak := r.nakFrom(serverB)
+	if r.do(nak); r.m.state != Rebooting || r.m.lease == nil {
+		t.Fatalf("a stranger's NAK counts at once: %v", r.m.state)
+	}
+	if r.tick(); r.m.lease != nil || r.m.state != Selecting || r.last.send == nil || r.last.send.addr.IsValid() {
+		t.Errorf("after the NAK: %v, %+v", r.m.state, r.last)
+	}
+}
+
+// A lease is in question at least daily, however long it is, and by a REQUEST that
+// any server may answer. With a T1 before that it is renewed as usual.
+func TestConfirmEachDay(t *testing.T) {
+	for ttl, want := range map[time.Duration]requestKind{
+		47 * time.Hour:        renew,
+		10 * 24 * time.Hour:   reboot,
+		3650 * 24 * time.Hour: reboot,
+	} {
+		r := reach(t, Requesting)
+		ack := func() evMessage {
+			e := r.ack()
+			e.lease.TTL = ttl
+			return e
+		}
+		r.do(ack())
+		for range 3 {
+			before, lease := r.now, r.m.lease
+			r.tick()
+			if r.now-before > 24*time.Hour || r.last.send == nil || r.last.send.kind != want || r.m.lease != lease {
+				t.Errorf("lease of %v: after %v sent %+v", ttl, r.now-before, r.last.send)
+			}
+			if r.do(ack()); r.m.state != Bound || r.m.lease == lease {
+				t.Errorf("lease of %v: %v", ttl, r.m.state)
+			}
+		}
+	}
+}
+
+// Reason to doubt the lease.
+func TestConfirm(t *testing.T) {
+	r := reach(t, Bound)
+	l := r.m.lease
+	r.now += 10 * time.Minute
+	if r.do(evConfirm{}); r.m.state != Rebooting || r.last.send.kind != reboot || r.m.lease != l {
+		t.Fatalf("%v, %+v", r.m.state, r.last)
+	}
+	r.do(evConfirm{}) // is under way
+	if r.do(r.ack()); r.m.state != Bound || r.m.diag != OK || r.last.wake-r.now < 29*time.Minute {
+		t.Fatalf("%v, wakes in %v", r.m.state, r.last.wake-r.now)
+	}
+	// Once a minute is enough.
+	answered := r.now
+	r.now += time.Second
+	if r.do(evConfirm{}); r.last.send != nil {
+		t.Error("it asks again at once")
+	}
+	if r.tick(); r.last.send == nil || r.now-answered != confirmSpacing {
+		t.Errorf("after %v: %+v", r.now-answered, r.last.send)
+	}
+	// No answer: the lease is used until its end, and the next doubt waits.
+	for r.m.state != Bound {
+		r.tick()
+	}
+	if given := r.now; r.m.lease == nil || r.m.diag != NoAnswer {
+		t.Errorf("%v, diagnosis %v", r.m.lease, r.m.diag)
+	} else if r.do(evConfirm{}); r.last.send != nil || r.last.wake < given+confirmSpacing {
+		t.Errorf("after no answer: %+v", r.last)
+	}
+	for _, s := range []State{Init, Selecting, Requesting, InitReboot, Rebooting, Renewing, Rebinding} {
+		r := reach(t, s)
+		wake := r.last.wake
+		if r.do(evConfirm{}); r.m.state != s || r.last.send != nil || r.last.wake != wake {
+			t.Errorf("%v: %+v", s, r.last)
+		}
+	}
+}
+
+// What another server than that of the lease says about the address counts only if
+// that of the lease is silent for a moment; and an address that was not asked for
+// is none, whoever confirms it.
+func TestAnswersOfOtherServers(t *testing.T) {
+	ackOf := func(r *rig, server netip.Addr, addr string) evMessage {
+		return r.msg(dhcpv4.MessageTypeAck, testLease(server, addr))
+	}
+	for _, s := range []State{Rebooting, Renewing, Rebinding} {
+		t.Run(s.String(), func(t *testing.T) {
+			for name, first := range map[string]func(*rig) evMessage{
+				"NAK": func(r *rig) evMessage { return r.nakFrom(serverB) },
+				"ACK": func(r *rig) evMessage { return ackOf(r, serverB, "192.0.2.100") },
+			} {
+				r := reach(t, s)
+				lease := r.m.lease
+				if r.do(first(r)); r.m.state != s || r.m.lease != lease || r.last.wake != r.now+collectWindow {
+					t.Fatalf("%s: %v with %v, wakes in %v", name, r.m.state, r.m.lease, r.last.wake-r.now)
+				}
+				r.do(first(r)) // repeating it changes nothing
+				if r.do(r.ack()); r.m.state != Bound || r.m.lease.Server != serverA || r.m.diag != OK {
+					t.Errorf("%s, then the ACK of the server: %v with %v", name, r.m.state, r.m.lease)
+				}
+				if r.last.wake-r.now < 20*time.Minute {
+					t.Errorf("%s: wakes in %v", name, r.last.wake-r.now)
+				}
+				// The same without the server of the lease.
+				r = reach(t, s)
+				r.do(first(r))
+				at := r.now
+				r.tick()
+				switch {
+				case r.now != at+collectWindow:
+					t.Errorf("%s: concluded after %v", name, r.now-at)
+				case name == "NAK" && (r.m.lease != nil || r.m.state != Selecting || r.m.diag != Refused):
+					t.Errorf("NAK alone: %v with %v", r.m.state, r.m.lease)
+				case name == "ACK" && (r.m.state != Bound || r.m.lease.Server != serverB):
+					t.Errorf("ACK alone: %v with %v", r.m.state, r.m.lease)
+				}
+			}
+			// Another address: from a stranger it is as if nothing had come, from the
+			// server of the lease it is a refusal.
+			r := reach(t, s)
+			lease := r.m.lease
+			if r.do(ackOf(r, serverB, "192.0.2.7")); r.m.state != s || r.m.lease != lease || r.m.held != nil {
+				t.Errorf("another address of a stranger: %v with %v", r.m.state, r.m.lease)
+			}
+			if r.do(ackOf(r, serverA, "192.0.2.7")); r.m.lease != nil || r.m.state != Selecting || r.m.wish.IsValid() || !strings.Contains(r.m.detail, "another address") {
+				t.Errorf("another address of the server: %v with %v, %q", r.m.state, r.m.lease, r.m.detail)
+			}
+		})
+	}
+	// What waits does not outlive its exchange.
+	r := reach(t, Renewing)
+	r.do(r.nakFrom(serverB))
+	r.do(evCarrier{false})
+	r.now += time.Second
+	if r.do(evCarrier{true}); r.m.state != Rebooting || r.m.lease == nil {
+		t.Errorf("%v with %v", r.m.state, r.m.lease)
+	}
+	// A lease of seconds does not end while an answer waits.
+	r = reach(t, Requesting)
+	e := r.ack()
+	e.lease.TTL = 2 * time.Second
+	r.do(e)
+	r.tickUntil(Rebinding)
+	other := ackOf(r, serverB, "192.0.2.100")
+	other.lease.TTL = 2 * time.Second
+	r.do(other)
+	if r.tick(); r.m.state != Bound || r.m.lease.Server != serverB {
+		t.Errorf("%v with %v", r.m.state, r.m.lease)
 	}
 }
 

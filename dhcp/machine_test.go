@@ -27,7 +27,7 @@ func TestStatesAndEvents(t *testing.T) {
 		{"timeout", func(r *rig) any { r.now = max(r.m.next, r.now); return evTick{} }},
 		{"carrier lost", func(r *rig) any { return evCarrier{false} }},
 		{"carrier", func(r *rig) any { return evCarrier{true} }},
-		{"nudge", func(r *rig) any { return evNudge{} }},
+		{"confirm", func(r *rig) any { return evConfirm{} }},
 		{"unsent", func(r *rig) any { return evUnsent{} }},
 		{"expiry", func(r *rig) any {
 			if r.m.lease != nil {
@@ -47,7 +47,7 @@ early tick    init           selecting               requesting              ini
 timeout       selecting:discover selecting:discover  requesting:select       init                rebooting:reboot+       renewing:renew+     renewing:renew+        rebinding:rebind+
 carrier lost  init           init                    init                    init-reboot+        init-reboot+            init-reboot+        init-reboot+           init-reboot+
 carrier       init           selecting               requesting              rebooting:reboot+   rebooting+              bound+              renewing+              rebinding+
-nudge         init           selecting               requesting              init-reboot+        rebooting+              renewing:renew+     renewing+              rebinding+
+confirm       init           selecting               requesting              init-reboot+        rebooting+              bound+              renewing+              rebinding+
 unsent        init           selecting               requesting              init-reboot+        rebooting+              bound+              renewing+              rebinding+
 expiry        init           selecting               requesting              init                selecting:discover      selecting:discover  selecting:discover     selecting:discover
 `

@@ -17,17 +17,57 @@ func (m *machine) receive(now time.Duration, msg message, s *step) {
 	if isAnswer(msg.kind) && m.state == Requesting && !m.fromChosen(msg) {
 		return
 	}
-	switch msg.kind {
-	case dhcpv4.MessageTypeOffer:
+	switch {
+	case msg.kind == dhcpv4.MessageTypeOffer:
 		m.offered(now, msg, s)
-	case dhcpv4.MessageTypeAck:
-		if m.state != Selecting || (m.rapid && msg.rapid) {
-			m.acked(now, msg)
+	case m.state >= Rebooting:
+		m.judge(now, msg, s)
+	case msg.kind == dhcpv4.MessageTypeNak && m.state == Requesting:
+		m.refused(now, msg, s)
+	case msg.kind == dhcpv4.MessageTypeAck && (m.state == Requesting || m.rapid && msg.rapid):
+		m.acked(now, msg)
+	}
+}
+
+// judge weighs an answer about an address that the client has, or had. The server
+// of the lease decides at once. Another one may have taken its place, or should
+// not be on this line at all: what it says counts if the server of the lease says
+// nothing for a moment.
+func (m *machine) judge(now time.Duration, msg message, s *step) {
+	other := msg.server.IsValid() && m.server.IsValid() && msg.server != m.server
+	if msg.kind == dhcpv4.MessageTypeAck {
+		switch {
+		case msg.lease == nil:
+			m.unusable = msg.refusal // such an ACK confirms nothing
+			return
+		case msg.lease.Addr() == m.wish:
+		case other:
+			m.unusable = errOtherAddress // it was not asked for (4.3.2)
+			return
+		default:
+			// The server of the lease means to say that the address is not ours.
+			msg.kind, msg.text = dhcpv4.MessageTypeNak, errOtherAddress.Error()
 		}
-	case dhcpv4.MessageTypeNak:
-		if m.state != Selecting {
-			m.refused(now, msg, s)
+	}
+	switch {
+	case !other:
+		m.conclude(now, msg, s)
+	case m.held == nil:
+		window := collectWindow
+		if m.lease != nil {
+			window = min(window, m.lease.RemainingAt(now)/4) // or a short one would end meanwhile
 		}
+		m.held, m.collect = &msg, now+window
+	}
+}
+
+// conclude ends an exchange about an address that the client has, or had.
+func (m *machine) conclude(now time.Duration, msg message, s *step) {
+	m.held, m.collect = nil, never
+	if msg.kind == dhcpv4.MessageTypeNak {
+		m.refused(now, msg, s)
+	} else {
+		m.acked(now, msg)
 	}
 }
 
@@ -100,7 +140,10 @@ func (m *machine) best() int {
 	return 0
 }
 
-var errNoServer = errors.New("no server identifier")
+var (
+	errNoServer     = errors.New("no server identifier")
+	errOtherAddress = errors.New("it confirms another address than it was asked for")
+)
 
 // acked takes a lease into use.
 func (m *machine) acked(now time.Duration, msg message) {
@@ -127,9 +170,9 @@ func (m *machine) acked(now time.Duration, msg message) {
 	m.offer, m.collect, m.hear, m.failures, m.silenced, m.detail = nil, never, never, 0, false, ""
 	m.avoid, m.probe, m.unproven = netip.Addr{}, false, 0
 	m.naks = 0 // some servers refuse each RENEW and grant the DISCOVER that follows
-	m.next = never
+	m.answered, m.next = now, m.confirmation(now)
 	if t1, ok := l.deadline(l.T1); ok {
-		m.next = t1
+		m.next = min(m.next, t1)
 	}
 	m.diag = OK
 	if m.other {

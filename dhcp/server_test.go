@@ -166,6 +166,16 @@ func reply(r seen, kind dhcpv4.MessageType, mods ...dhcpv4.Modifier) *dhcpv4.DHC
 
 func (s *server) honest(r seen) { s.lease(r) }
 
+// hasty grants a lease that is to be renewed after a second, and then one that is
+// not.
+func (s *server) hasty(r seen) {
+	var mods []dhcpv4.Modifier
+	if r.ClientIPAddr.IsUnspecified() {
+		mods = append(mods, dhcpv4.WithOption(dhcpv4.OptRenewTimeValue(time.Second)))
+	}
+	s.lease(r, mods...)
+}
+
 // lease answers as a server should, with the given changes.
 func (s *server) lease(r seen, mods ...dhcpv4.Modifier) {
 	switch r.MessageType() {

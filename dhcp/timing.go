@@ -21,8 +21,9 @@ const (
 	requestTries = 3
 	rebootTries  = 2
 
-	// collectWindow is how long an offer from a stranger waits for one from the
-	// server that is remembered. Without a memory the first offer is taken at once.
+	// collectWindow is how long an answer from another server than that of the last
+	// lease waits for one from that server: most servers on a WAN that should not be
+	// there are mistakes. Without a memory the first offer is taken at once.
 	collectWindow = 300 * time.Millisecond
 
 	// answerWindow is how long the sockets stay open after a RENEW or REBIND. The
@@ -51,6 +52,13 @@ const (
 	// flapSpacing is the least time between two exchanges that the link or the
 	// consumer started: a flapping link must not become a flood.
 	flapSpacing = time.Second
+
+	// confirmEvery is the longest that a lease is used without asking any server on
+	// the line whether it still holds: one of weeks, or for ever, would pin a server
+	// that should not be there. confirmSpacing is the least time between such a
+	// confirmation and the last answer.
+	confirmEvery   = 24 * time.Hour
+	confirmSpacing = time.Minute
 
 	// recheckSpacing is the least time between two looks at the router's other
 	// networks while a lease is held.

@@ -45,13 +45,13 @@ func TestAcquireRenewRemember(t *testing.T) {
 	s, _ := newServer(t)
 	file := dhcp.PathFile(filepath.Join(t.TempDir(), "wan.lease"))
 	start := time.Now()
+	s.do((*server).hasty)
 	k := run(t, dhcp.Config{LeaseFile: file})
 	l := k.bound()
 	t.Logf("cold acquisition took %v", time.Since(start))
 	if l.Prefix != leasedIP || l.Server != serverIP || l.Gateway != serverIP || l.Remaining() < 59*time.Minute {
 		t.Errorf("lease %+v", l)
 	}
-	k.client.Renew()
 	k.until("renewing", func(u dhcp.Update) bool { return u.State == dhcp.Renewing })
 	l = k.bound()
 	k.stop()
@@ -193,12 +193,11 @@ func TestNothingOpenWhileBound(t *testing.T) {
 	if n := len(packetSockets(t)); n != 1 {
 		t.Fatalf("%d packet sockets while an answer is awaited", n)
 	}
-	s.do((*server).honest)
+	s.do((*server).hasty)
 	k.client.Carrier(false)
 	k.client.Carrier(true)
 	k.bound()
 	eventually(t, "packet sockets closed", func() bool { return len(packetSockets(t)) == 0 })
-	k.client.Renew()
 	k.until("renewing", func(u dhcp.Update) bool { return u.State == dhcp.Renewing })
 	k.bound()
 	eventually(t, "sockets closed", func() bool {

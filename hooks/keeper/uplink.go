@@ -195,6 +195,10 @@ func (u *uplink) execute(ctx context.Context, a wan.Action) {
 		if u.client != nil {
 			u.client.Carrier(a.Up)
 		}
+	case wan.ConfirmLease:
+		if u.client != nil {
+			u.client.Confirm()
+		}
 	case wan.Publish:
 		u.publish.next.put(a.Lease)
 	case wan.Log:

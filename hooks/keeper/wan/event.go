@@ -101,6 +101,8 @@ type (
 	StopAnnouncing struct{}
 	// SetCarrier tells the DHCP client whether the link carries packets.
 	SetCarrier struct{ Up bool }
+	// ConfirmLease makes the DHCP client ask whether the lease still holds.
+	ConfirmLease struct{}
 	// Publish tells the platform of a lease, and with nil that it is gone.
 	Publish struct{ Lease *dhcp.Lease }
 	// Log is a line for the log.

@@ -143,6 +143,9 @@ func (m *Machine) Step(now time.Duration, event Event) []Action {
 		m.announceAgain(e.Reason)
 	case GatewayProbed:
 		if m.announced != nil {
+			if m.client && m.reach.Reachable && !e.Reachable {
+				m.act(ConfirmLease{}) // is it still the right network?
+			}
 			m.reach = e.Reach
 		}
 	case Woke:

@@ -433,6 +433,17 @@ func TestMachine(t *testing.T) {
 			r.primaryWith(5)
 			r.do(Refresh{}, "publish 5; glance")
 		},
+		"a gateway that falls silent puts the lease in no doubt": func(r *rig) {
+			r.primaryWith(5)
+			r.do(GatewayProbed{}, "") // it has never answered
+			r.do(GatewayProbed{hooks.Reach{Reachable: true}}, "")
+			r.do(GatewayProbed{hooks.Reach{Reachable: true}}, "")
+			r.do(GatewayProbed{}, "confirmlease")
+			r.do(GatewayProbed{}, "")
+			r.do(GatewayProbed{hooks.Reach{Reachable: true}}, "")
+			r.do(ClientEnded{}, "")
+			r.do(GatewayProbed{}, "")
+		},
 		"the MAC moved, and nothing is announced": func(r *rig) {
 			r.primaryWith(5)
 			r.after(time.Second).do(MACMoved{"MASTER_RX_LOWER_PRI"}, "announce 5")
