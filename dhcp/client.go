@@ -52,17 +52,6 @@ type datagram struct {
 	err     error
 }
 
-// Stats counts since the start of the client.
-type Stats struct {
-	Sent      uint64 // packets sent
-	Unsent    uint64 // packets that the kernel did not take
-	Received  uint64 // answers to our MAC in the exchange under way
-	Malformed uint64 // of those: dropped as not well-formed
-	Unusable  uint64 // of those: offers and ACKs without a lease that can be used
-	Corrected uint64 // options dropped or corrected in the others
-	NAKs      uint64
-}
-
 // Client runs the protocol on one interface. Its methods are safe for concurrent
 // use.
 type Client struct {
@@ -79,7 +68,6 @@ type Client struct {
 	up    bool
 	downs int // so that a flap is not missed between two looks
 	doubt bool
-	stats Stats
 }
 
 // ErrRunning is returned by Run while another Run of the same Client goes on.
@@ -136,19 +124,6 @@ func (c *Client) wake() {
 	case c.poke <- struct{}{}:
 	default:
 	}
-}
-
-// Stats returns a snapshot.
-func (c *Client) Stats() Stats {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.stats
-}
-
-func (c *Client) count(f func(*Stats)) {
-	c.mu.Lock()
-	f(&c.stats)
-	c.mu.Unlock()
 }
 
 // Run acquires a lease and keeps it until ctx ends, then returns nil at once and

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/sys/unix"
 )
 
@@ -176,12 +175,10 @@ func (l *loop) do(s step) {
 func (l *loop) send(s step) error {
 	err := l.transmit(s)
 	if err != nil {
-		l.count(func(st *Stats) { st.Unsent++ })
 		l.trouble("send "+s.send.kind.String(), err)
 		l.hangUp() // the sockets may belong to a device that is gone
 		return err
 	}
-	l.count(func(st *Stats) { st.Sent++ })
 	l.troubled = false
 	l.survey() // while the answer is on its way
 	l.log.Debug("sent", "message", s.send.kind, "xid", s.send.xid, "address", s.send.addr)
@@ -234,24 +231,12 @@ func (l *loop) packet(d datagram) {
 		return
 	}
 	m, err := l.cfg.decode(d.payload)
-	if m.lease != nil {
-		m.lease, m.refusal = l.cfg.review(m.lease, &l.host)
-	}
-	l.count(func(st *Stats) {
-		st.Received++
-		switch {
-		case err != nil:
-			st.Malformed++
-		case m.refusal != nil:
-			st.Unusable++
-		case m.kind == dhcpv4.MessageTypeNak:
-			st.NAKs++
-		}
-		st.Corrected += uint64(len(m.faults))
-	})
 	if err != nil {
 		l.fault("malformed packet dropped", err)
 		return
+	}
+	if m.lease != nil {
+		m.lease, m.refusal = l.cfg.review(m.lease, &l.host)
 	}
 	if m.refusal != nil {
 		l.fault("unusable "+m.kind.String(), m.refusal)

@@ -283,9 +283,12 @@ func TestLoopSlowConsumer(t *testing.T) {
 		time.Sleep(time.Hour)
 		n := 0
 		for u := range b.updates {
-			if n++; u.State == Bound && b.client.Stats().NAKs > 40 {
+			if n++; u.State == Bound {
 				break
 			}
+		}
+		if len(b.net.log()) < 80 {
+			t.Errorf("only %d packets in a day", len(b.net.log()))
 		}
 		if n > maxPending {
 			t.Errorf("%d updates were kept", n)
@@ -391,8 +394,8 @@ func TestLoopConfirm(t *testing.T) {
 	})
 }
 
-// What is malformed is counted and said once for each kind, however often it comes.
-func TestLoopCountsGarbage(t *testing.T) {
+// What is malformed is said once for each kind, however often it comes.
+func TestLoopDropsGarbage(t *testing.T) {
 	inBubble(t, testConfig(), func(b *bubble) {
 		b.net.answer = func(p *dhcpv4.DHCPv4) [][]byte {
 			truncated := answerTo(p, answer(dhcpv4.MessageTypeOffer, "192.0.2.100", sound()...))
@@ -406,9 +409,8 @@ func TestLoopCountsGarbage(t *testing.T) {
 		b.run()
 		newest := b.drain()
 		time.Sleep(time.Second)
-		st := b.client.Stats()
-		if st.Received != 2000 || st.Malformed != 1000 || st.Unusable != 1000 || st.Sent != 1 {
-			t.Errorf("%+v", st)
+		if n := len(b.net.log()); n != 1 {
+			t.Errorf("%d packets sent", n)
 		}
 		if n, m := b.logged.count("malformed packet dropped"), b.logged.count("unusable OFFER"); n != 1 || m != 1 {
 			t.Errorf("said %d and %d times", n, m)

@@ -232,11 +232,12 @@ func (s *server) write(dst net.HardwareAddr, b []byte) {
 
 // keeper plays the consumer: it puts the address of each lease on wan0.
 type keeper struct {
-	t       testing.TB
-	iface   string
-	client  *dhcp.Client
-	updates chan dhcp.Update
-	stop    func() time.Duration
+	t        testing.TB
+	iface    string
+	client   *dhcp.Client
+	received *atomic.Int64 // packets that it took for answers
+	updates  chan dhcp.Update
+	stop     func() time.Duration
 }
 
 // run starts a client on wan0 and the consumer.
@@ -251,7 +252,7 @@ func run(t testing.TB, cfg dhcp.Config) *keeper {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	k := &keeper{t: t, iface: cfg.Interface, client: c, updates: make(chan dhcp.Update, 1000)}
+	k := &keeper{t: t, iface: cfg.Interface, client: c, received: dhcp.CountReceived(c), updates: make(chan dhcp.Update, 1000)}
 	raw := make(chan dhcp.Update)
 	done := make(chan struct{})
 	go func() {

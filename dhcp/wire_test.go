@@ -223,7 +223,7 @@ func TestEndsAtOnce(t *testing.T) {
 	t.Logf("from cancel to the end of Run: %v", took)
 	// The kernel closes a packet socket only after an RCU grace period, which may
 	// be over at once or take 15 ms (packet_release in net/packet/af_packet.c).
-	if median := took[len(took)/2]; median > 40*time.Millisecond {
+	if median := took[len(took)/2]; median > 250*time.Millisecond {
 		t.Errorf("median %v", median)
 	}
 	if n := len(s.requests()); n != len(took) {

@@ -63,6 +63,7 @@ type WAN struct {
 	Gateway      netip.Addr   `json:"gateway,omitzero"`
 	Server       netip.Addr   `json:"server,omitzero"`
 	DNS          []netip.Addr `json:"dns,omitempty"`
+	Options      []string     `json:"options,omitempty"`       // of `option request`, as NUMBER:HEX
 	LeaseSeconds int64        `json:"lease_seconds"`           // left; -1: infinite
 	RenewSeconds int64        `json:"renew_seconds,omitempty"` // until the next renewal
 	LeaseTotal   int64        `json:"lease_total_seconds,omitempty"`

@@ -35,7 +35,7 @@ func Manual() []Doc {
 		{"wan", "clientid", false, "HEX", "", "DHCP option 61 in hexadecimal, its type byte first, as 01:02:68:71:2e:62:67. Without it none is sent and the server goes by the MAC address."},
 		{"wan", "broadcast", false, "0|1", "0", "Ask for answers by broadcast, for servers and relays that cannot send to an address that is not there yet."},
 		{"wan", "rapidcommit", false, "0|1", "0", "Accept a lease in answer to the first packet (RFC 4039), where the server offers that."},
-		{"wan", "request", true, "NUMBER", "", "One more DHCP option to ask for."},
+		{"wan", "request", true, "NUMBER", "", "One more DHCP option to ask for. What the server sends is for user scripts (WANFAIL_OPTION_n, in hexadecimal) and in 'wanfail status --json'."},
 		{"wan", "sendopt", true, "NUMBER:HEX", "", "One more DHCP option to send, as 90:00ff. It replaces wanfail's own of that number."},
 		{"wan", "priority", false, "0-7", "0", "The socket priority of DHCP frames, which a VLAN parent maps to an 802.1p priority (egress-qos-map)."},
 		{"wan", "expect", false, "PREFIX", "", "Where the leased address must be. One elsewhere is refused, and another is asked for: the modem may be answering itself. Whatever this says, an address in another network of the router is refused, and routes into such a network are left out."},

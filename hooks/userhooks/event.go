@@ -1,6 +1,7 @@
 package userhooks
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -71,6 +72,9 @@ func (e event) environment() []string {
 	}
 	if !l.Infinite() {
 		add("LEASE_SECONDS", strconv.FormatInt(int64(l.TTL/time.Second), 10))
+	}
+	for _, o := range l.Extra {
+		add("OPTION_"+strconv.Itoa(int(o.Code)), hex.EncodeToString(o.Data))
 	}
 	var routes []string
 	for _, r := range l.Routes {

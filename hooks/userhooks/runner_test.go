@@ -145,12 +145,13 @@ func TestEventsInOrder(t *testing.T) {
 
 func TestEnvironment(t *testing.T) {
 	e := event{name: dhcp.LeaseBound, at: time.Unix(0, 0), wan: wan, lease: lease("192.0.2.7/24")}
+	e.lease.Extra = []dhcp.Option{{Code: 125, Data: []byte{0, 0, 0x0d, 0xe9}}, {Code: 43}}
 	got := e.environment()
 	for _, want := range []string{
 		"WANFAIL_EVENT=bound", "WANFAIL_TIME=1970-01-01T00:00:00Z", "WANFAIL_WAN=wan", "WANFAIL_PARENT=eth2", "WANFAIL_MAC=02:00:00:00:00:01",
 		"WANFAIL_ADDRESS=192.0.2.7", "WANFAIL_PREFIX=192.0.2.7/24", "WANFAIL_GATEWAY=192.0.2.1", "WANFAIL_SERVER=192.0.2.1",
 		"WANFAIL_DNS=192.0.2.53 192.0.2.54", "WANFAIL_DOMAIN=isp.example", "WANFAIL_MTU=1492", "WANFAIL_LEASE_SECONDS=3600",
-		"WANFAIL_ROUTES=0.0.0.0/0>192.0.2.1 10.0.0.0/8",
+		"WANFAIL_ROUTES=0.0.0.0/0>192.0.2.1 10.0.0.0/8", "WANFAIL_OPTION_125=00000de9",
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("no %q in %q", want, got)

@@ -57,6 +57,9 @@ func testIdentity(l *line) {
 	}
 	a.become(hooks.Primary)
 	a.answers(dhcpv4.MessageTypeAck, 2, 10*time.Second) // one of them is a RENEW's
+	if got := a.status().Options; !slices.Equal(got, []string{"125:00000de900"}) {
+		l.t.Errorf("status has the options %q", got)
+	}
 	a.become(hooks.Backup)
 	b.become(hooks.Primary)
 	var lists [][]byte

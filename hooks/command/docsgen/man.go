@@ -94,9 +94,10 @@ The environment has WANFAIL_EVENT and WANFAIL_TIME. With primary and backup:
 WANFAIL_ROLE and WANFAIL_BY. With the others: WANFAIL_WAN, WANFAIL_PARENT,
 WANFAIL_MAC, WANFAIL_OLD_ADDRESS (changed, lost), and of the lease (bound,
 changed) WANFAIL_ADDRESS, WANFAIL_PREFIX, WANFAIL_GATEWAY, WANFAIL_SERVER,
-WANFAIL_DNS, WANFAIL_DOMAIN, WANFAIL_SEARCH, WANFAIL_MTU, WANFAIL_LEASE_SECONDS
-and WANFAIL_ROUTES (each DESTINATION or DESTINATION>GATEWAY). What the lease does
-not have is not set. Lists are separated by spaces. All values are validated.
+WANFAIL_DNS, WANFAIL_DOMAIN, WANFAIL_SEARCH, WANFAIL_MTU, WANFAIL_LEASE_SECONDS,
+WANFAIL_ROUTES (each DESTINATION or DESTINATION>GATEWAY) and, for each DHCP option
+of 'option request', WANFAIL_OPTION_n (its number) in hexadecimal. What the lease does not
+have is not set. Lists are separated by spaces. All values are validated.
 
 Under systemd each runs in a transient unit of its own (systemd-run), outside of
 the sandbox of wanfail.service. What a script that fails has said is in wanfail's

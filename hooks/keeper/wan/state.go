@@ -85,6 +85,9 @@ func (m *Machine) describe(w *hooks.WAN) {
 		return
 	}
 	w.Address, w.Gateway, w.Server, w.DNS = l.Prefix, l.Gateway, l.Server, l.DNS
+	for _, o := range l.Extra {
+		w.Options = append(w.Options, o.String())
+	}
 	if m.reach != (hooks.Reach{}) {
 		reach := m.reach
 		w.Gatewayed = &reach
