@@ -27,7 +27,7 @@ type Rehearsal struct {
 // as they are. It changes nothing and sends nothing: the machines of a keeper
 // decide, and what they decide is printed, as if each step succeeded.
 func Rehearse(ctx context.Context, o Options, role hooks.Role) Rehearsal {
-	r := rehearsal{Options: o, ctx: ctx, now: dhcp.BootTime()}
+	r := rehearsal{Options: o, now: dhcp.BootTime()}
 	recorded, _, _ := hooks.ReadIntents(o.RunDir) // a hook replaces what cannot be read
 	for _, v := range router.Decide(recorded, instances(o.Config), goneNow).WANs {
 		if v.Role != role {
@@ -37,7 +37,7 @@ func Rehearse(ctx context.Context, o Options, role hooks.Role) Rehearsal {
 	machine := router.New(routerConfig(o), nil)
 	var found []router.Found
 	for _, w := range o.Config.WANs {
-		d := r.observe(w)
+		d := r.observe(ctx, w)
 		r.wans = append(r.wans, d)
 		found = append(found, router.Found{
 			Held: d.seen.Owned && len(d.seen.Addresses) > 0 && !d.seen.Muted, Up: d.machine.State().Held,
@@ -57,13 +57,13 @@ func Rehearse(ctx context.Context, o Options, role hooks.Role) Rehearsal {
 				continue
 			}
 		}
-		r.execute(a)
+		r.execute(ctx, a)
 	}
 	for n, d := range r.wans {
 		last = append(machine.Step(r.now, router.Reached{WAN: n, State: wan.State{Epoch: d.epoch, Settled: true}}), last...)
 	}
 	for _, a := range last {
-		r.execute(a)
+		r.execute(ctx, a)
 	}
 	return r.Rehearsal
 }
@@ -72,7 +72,6 @@ func Rehearse(ctx context.Context, o Options, role hooks.Role) Rehearsal {
 type rehearsal struct {
 	Options
 	Rehearsal
-	ctx  context.Context // of Rehearse
 	now  time.Duration
 	wans []*dryWAN
 }
@@ -94,10 +93,10 @@ func (r *rehearsal) hears(event string) {
 	}
 }
 
-func (r *rehearsal) execute(a router.Action) {
+func (r *rehearsal) execute(ctx context.Context, a router.Action) {
 	switch a := a.(type) {
 	case router.SetFallback:
-		r.fallback(a.Role)
+		r.fallback(ctx, a.Role)
 	case router.Replicate:
 		if b, ok := r.Replica.(broken); ok {
 			r.problem("conntrackd: %v", b.err)
@@ -105,21 +104,21 @@ func (r *rehearsal) execute(a router.Action) {
 			r.step("%s", string(a.Job))
 		}
 	case router.Serve:
-		r.services(a.Up)
+		r.services(ctx, a.Up)
 	case router.Order:
 		r.wans[a.WAN].order(a.Order)
 	}
 }
 
 // fallback is about a backup's default route through the peer.
-func (r *rehearsal) fallback(role hooks.Role) {
+func (r *rehearsal) fallback(ctx context.Context, role hooks.Role) {
 	n, ok := r.Network.(interface {
 		BackupDefaults(context.Context) ([]netif.Route, error)
 	})
 	if !ok {
 		return
 	}
-	have, err := n.BackupDefaults(r.ctx)
+	have, err := n.BackupDefaults(ctx)
 	if err != nil {
 		r.problem("list routes: %v", err)
 		return
@@ -137,12 +136,12 @@ func (r *rehearsal) fallback(role hooks.Role) {
 	}
 }
 
-func (r *rehearsal) services(up bool) {
+func (r *rehearsal) services(ctx context.Context, up bool) {
 	if r.Services == nil {
 		return
 	}
-	for _, name := range installed(r.ctx, r.Options) {
-		state, err := r.Services.State(r.ctx, name)
+	for _, name := range installed(ctx, r.Options) {
+		state, err := r.Services.State(ctx, name)
 		switch {
 		case err != nil:
 			r.problem("service %s: %v", name, err)
@@ -155,9 +154,9 @@ func (r *rehearsal) services(up bool) {
 }
 
 // observe looks at a WAN as a keeper does that starts.
-func (r *rehearsal) observe(w config.WAN) *dryWAN {
+func (r *rehearsal) observe(ctx context.Context, w config.WAN) *dryWAN {
 	d := &dryWAN{rehearsal: r, wan: w, machine: wan.New(w)}
-	seen, err := r.Network.Observe(r.ctx, wan.Link(w))
+	seen, err := r.Network.Observe(ctx, wan.Link(w))
 	if err != nil {
 		r.problem("%s: %v", w.Name, err)
 		d.unseen = true

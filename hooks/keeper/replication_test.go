@@ -59,6 +59,17 @@ func TestReplicationJobs(t *testing.T) {
 		r.add(router.Replicate{Job: router.Commit, Epoch: 4})
 		calls(router.Commit, router.CommitLimit+time.Second)
 		reported(router.Yield, 3, context.Canceled.Error())
+		// Two that wait together: the second is of a role that is over when its turn comes.
+		r.add(router.Replicate{Job: router.Commit, Epoch: 5})
+		calls(router.Commit, router.CommitLimit+time.Second)
+		reported(router.Commit, 4, context.Canceled.Error())
+		r.add(router.Replicate{Job: router.Resume, Epoch: 5})
+		r.add(router.Replicate{Job: router.Resume, Epoch: 5})
+		reported(router.Commit, 5, "no answer within 3s")
+		calls(router.Resume, 2*router.CommitLimit+time.Second)
+		r.add(router.Replicate{Job: router.Yield, Epoch: 6})
+		reported(router.Resume, 5, context.Canceled.Error())
+		calls(router.Yield, 2*router.CommitLimit+time.Second)
 		cancel()
 		<-ended
 		if e := <-reports; !errors.Is(e.Err, context.Canceled) {

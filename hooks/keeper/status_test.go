@@ -1,10 +1,13 @@
 package keeper_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/keeper"
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 // The very first report of a keeper names every WAN and every service; a service
@@ -53,4 +56,64 @@ func TestStatusFromTheFirstMoment(t *testing.T) {
 	}
 	w.eventually("primary", 5*time.Second, settled)
 	expects("primary again", w.status(), false, true)
+}
+
+// Without a keeper, status shows what a keeper would decide: a master whose FIFO
+// nobody reads any more is backup.
+func TestLookAtADeadReader(t *testing.T) {
+	w := newLine(t)
+	keepalived, end := w.process()
+	defer end()
+	reader, kill := w.process()
+	i := w.intent(hooks.Primary)
+	i.Owner, i.Channel = keepalived, reader
+	store, err := hooks.OpenStore(rundir.At(w.dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Record(i, hooks.RecordLimit); err != nil {
+		t.Fatal(err)
+	}
+	if r := keeper.Look(t.Context(), w.options()); r.Role != hooks.Primary || r.WANs[0].Role != hooks.Primary || r.Since.IsZero() {
+		t.Errorf("%+v", r)
+	}
+	kill()
+	if r := keeper.Look(t.Context(), w.options()); r.Role != hooks.Backup || r.WANs[0].Role != hooks.Backup || !strings.Contains(r.By, "FIFO exited") {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A keeper that starts with the record of a keepalived, or a reader of its FIFO,
+// that is dead is backup from the first moment: nothing is made, if only to be
+// taken back.
+func TestRecordOfTheDead(t *testing.T) {
+	w := newLine(t)
+	for _, dead := range []string{"keepalived", "reader"} {
+		keepalived, end := w.process()
+		reader, kill := w.process()
+		i := w.intent(hooks.Primary)
+		i.Owner, i.Channel = keepalived, reader
+		store, err := hooks.OpenStore(rundir.At(w.dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Record(i, hooks.RecordLimit); err != nil {
+			t.Fatal(err)
+		}
+		if dead == "reader" {
+			end = kill
+		}
+		end()
+		changes := w.monitor()
+		stop := w.keeper()
+		if r := w.status(); r.Role != hooks.Backup || !strings.Contains(r.By, "exited without notifying") {
+			t.Errorf("%s: %+v", dead, r)
+		}
+		for _, c := range changes() {
+			if strings.HasPrefix(c, "link "+wanName) {
+				t.Errorf("%s: %s", dead, c)
+			}
+		}
+		stop()
+	}
 }

@@ -239,7 +239,7 @@ func (m *Machine) begin(role hooks.Role, news Verdict, changed map[int]Verdict) 
 // joins reports whether the changes are more of the transition under way, and
 // take nothing of it back.
 func (m *Machine) joins(role hooks.Role, changed map[int]Verdict) bool {
-	if m.current == nil || !m.started || role != m.role || role != m.current.Role {
+	if m.current == nil || role != m.role {
 		return false
 	}
 	for i, v := range changed {

@@ -36,9 +36,11 @@ func (r *rig) do(event Event, want string) {
 
 func (r *rig) step(event Event) string {
 	var got []string
+	begun := false
 	for _, a := range r.m.Step(r.now, event) {
 		switch a := a.(type) {
-		case Begin: // always with what begins
+		case Begin:
+			begun = true
 		case SetFallback:
 			got = append(got, "fallback "+a.Role.String())
 		case Replicate:
@@ -48,6 +50,9 @@ func (r *rig) step(event Event) string {
 		case Turned:
 			got = append(got, "turned "+a.Role.String())
 		case Order:
+			if !begun {
+				r.t.Errorf("%+v, and no transition has begun", a)
+			}
 			what := fmt.Sprintf("order %d %d %s", a.WAN, a.Order.Epoch, a.Order.Role)
 			if a.Order.Open {
 				what += " open"

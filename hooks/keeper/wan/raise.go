@@ -42,12 +42,8 @@ func (m *Machine) reclaimed(d Done) {
 // today the gate for a link that may have its address already; the answer of a
 // peer that is asked to be silent would be one more.
 func (m *Machine) raise(c call) {
-	if m.order.Role != hooks.Primary {
-		return
-	}
 	gated := !m.held && !m.open
 	if gated && (m.link == muted || m.link == unknown) {
-		m.tell(c)
 		return // it may still have the address, and waits as well
 	}
 	lease := m.lease
@@ -99,14 +95,14 @@ func (m *Machine) raised(c call, d Done) {
 // so that a fight with another program does not become a storm.
 func (m *Machine) repaired(c call, d Done) {
 	switch {
+	case c.failed:
+		m.act(Log{slog.LevelDebug, "WAN is as it should be again", nil})
 	// The event was about the link that has just been made, and came at a moment
 	// when the address could follow: nobody but us changed anything.
-	case !c.failed && c.underway && !d.Changes.Created && (d.Changes.Addr || d.Changes.Unmuted):
+	case c.underway && !d.Changes.Created && (d.Changes.Addr || d.Changes.Unmuted):
 	case !d.Changes.None():
 		m.act(Log{slog.LevelWarn, "restored what was changed behind wanfail's back: find out what does that, `wanfail doctor` may know", []any{"changes", join(d.Changes.Steps)}})
 		m.retry()
-	case c.failed:
-		m.act(Log{slog.LevelDebug, "WAN is as it should be again", nil})
 	}
 }
 

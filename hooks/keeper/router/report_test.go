@@ -1,0 +1,211 @@
+package router
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/keeper/wan"
+)
+
+// What a report says of the replication: a commit that failed is not forgotten
+// because the resync after it succeeds.
+func TestReplicationInReport(t *testing.T) {
+	r := newRig(t, true)
+	says := func(state string, warnings ...string) {
+		t.Helper()
+		rep := r.m.Report(r.now, wallClock)
+		if rep.Conntrackd != state || len(rep.Warnings) != len(warnings) {
+			t.Errorf("%q, %q; want %q, %q", rep.Conntrackd, rep.Warnings, state, warnings)
+			return
+		}
+		for i, w := range warnings {
+			if !strings.Contains(rep.Warnings[i], w) {
+				t.Errorf("%q lacks %q", rep.Warnings[i], w)
+			}
+		}
+	}
+	r.boot()
+	says("ok")
+	r.step(r.ask(hooks.Primary))
+	r.step(Replicated{Job: Commit, Epoch: 2, Err: errTest})
+	says("failing: no answer", "at the last failover")
+	r.step(served(2))
+	r.step(reached(0, 2))
+	r.step(Replicated{Job: Resume, Epoch: 2})
+	says("ok", "at the last failover")
+	r.step(r.ask(hooks.Backup))
+	says("ok")
+	r.step(Replicated{Job: Resume, Epoch: 2, Err: errTest}) // late
+	says("ok")
+	r.step(Replicated{Job: Yield, Epoch: 3, Err: errTest})
+	says("failing: no answer") // what that means for a backup, package fitness says
+	r.step(r.ask(hooks.Primary))
+	says("ok")
+	r.step(ReplicaHealth{errTest})
+	says("failing: no answer", "at the next failover")
+	r.step(ReplicaHealth{})
+	says("ok")
+	if rep := newRig(t, false).m.Report(0, wallClock); rep.Conntrackd != "off" {
+		t.Errorf("%q", rep.Conntrackd)
+	}
+}
+
+// Phases count from the start of the transition, whoever has begun when.
+func TestPhases(t *testing.T) {
+	r := newRig(t, true)
+	r.boot()
+	r.after(time.Second).step(r.ask(hooks.Primary))
+	start := r.now
+	r.after(2 * time.Millisecond).step(Replicated{Job: Commit, Epoch: 2, Took: time.Millisecond, Ended: start + time.Millisecond})
+	r.step(Reached{0, wan.State{Epoch: 2, Settled: true, Since: start + time.Millisecond, Phases: []hooks.Phase{{Name: "address", At: 4 * time.Millisecond}}}})
+	r.step(Served{Epoch: 2, Settled: true, Since: start, Phases: []hooks.Phase{{Name: "start dnsmasq", At: 3 * time.Millisecond}}})
+	r.after(time.Second).step(Replicated{Job: Resume, Epoch: 2, Ended: start + 6*time.Millisecond}) // after the end
+	want := []hooks.Phase{
+		{Name: "conntrackd commit", Took: time.Millisecond, At: time.Millisecond},
+		{Name: "start dnsmasq", At: 3 * time.Millisecond},
+		{Name: "address", At: 5 * time.Millisecond},
+		{Name: "conntrackd resync", At: 6 * time.Millisecond},
+	}
+	rep := r.m.Report(r.now, wallClock)
+	last := rep.Transitions[len(rep.Transitions)-1]
+	if !slices.Equal(last.Phases, want) || last.Took != 5*time.Millisecond || !last.At.Equal(wallClock(start)) || !rep.Since.Equal(wallClock(start)) {
+		t.Errorf("got  %+v since %v\nwant %+v", last, rep.Since, want)
+	}
+	for range 20 {
+		r.step(r.ask(hooks.Backup))
+		r.step(r.ask(hooks.Primary))
+	}
+	if n := len(r.m.Report(r.now, wallClock).Transitions); n != remembered {
+		t.Errorf("%d transitions", n)
+	}
+}
+
+// What a hook is told.
+func TestJudge(t *testing.T) {
+	r := newRig(t, true)
+	r.boot()
+	e := r.ask(hooks.Primary)
+	i := e.Intents[0]
+	if r.m.Already(i) {
+		t.Error("a backup is primary already")
+	}
+	r.step(e)
+	a, done := r.m.Judge(i)
+	if done || a.Outcome != hooks.Degraded || !slices.Contains(a.Problems, "wan: not begun yet") || !slices.Contains(a.Problems, "services: not done yet") {
+		t.Errorf("%v %+v", done, a)
+	}
+	r.step(Reached{0, wan.State{Epoch: 2, Settled: true, Phases: []hooks.Phase{{Name: "address"}}, Since: r.now}})
+	if a, done = r.m.Judge(i); done || len(a.Phases) != 1 {
+		t.Errorf("%v %+v", done, a)
+	}
+	r.step(Served{Epoch: 2, Settled: true, Problems: []string{"start dnsmasq: broken"}})
+	if a, done = r.m.Judge(i); !done || a.Outcome != hooks.Degraded || len(a.Phases) != 1 || !slices.Equal(a.Problems, []string{"start dnsmasq: broken"}) {
+		t.Errorf("%v %+v", done, a)
+	}
+	r.step(served(2))
+	if a, done = r.m.Judge(i); !done || a.Outcome != hooks.Reached {
+		t.Errorf("%v %+v", done, a)
+	}
+	if r.m.Already(i) {
+		t.Error("the very request that made it so was not needed")
+	}
+	if again := r.intent(hooks.Primary); !r.m.Already(again) || r.m.Knows(again) {
+		t.Error("a primary is no primary already")
+	}
+	r.step(Reached{0, wan.State{Epoch: 2}})
+	if a, done := r.m.Judge(i); done || a.Outcome != hooks.Reached {
+		t.Errorf("without an address: %v %+v", done, a)
+	}
+	if r.m.Already(r.intent(hooks.Primary)) {
+		t.Error("a primary without an address is primary already")
+	}
+	r.step(r.ask(hooks.Backup))
+	if a, done = r.m.Judge(i); !done || a.Outcome != hooks.Superseded || a.Role != hooks.Backup {
+		t.Errorf("%v %+v", done, a)
+	}
+}
+
+// keepalived dies while its hook waits, or an instance overrules a request for all.
+func TestJudgeOverruled(t *testing.T) {
+	r := newRig(t, false)
+	r.boot()
+	e := r.of(hooks.Primary, "", 10, 0)
+	r.step(e)
+	r.step(Gone{process(10), Exited})
+	r.step(served(3))
+	r.step(reached(0, 3))
+	a, done := r.m.Judge(e.Intents[0])
+	if !done || a.Outcome != hooks.Degraded || !strings.Contains(strings.Join(a.Problems, "\n"), "stays backup: keepalived[10] "+Exited) {
+		t.Errorf("%v %+v", done, a)
+	}
+}
+
+// A role that was set by hand against what keepalived says is warned of, until
+// keepalived ends, and says nothing more.
+func TestDisputes(t *testing.T) {
+	r := newRig(t, false)
+	r.boot()
+	r.step(r.of(hooks.Backup, "VI_1", 10, 0))
+	r.step(r.ask(hooks.Primary))
+	if rep := r.m.Report(r.now, wallClock); len(rep.VRRP) != 1 || !rep.VRRP[0].Alive || !strings.Contains(strings.Join(rep.Warnings, "\n"), "set by hand") {
+		t.Errorf("%+v, %q", rep.VRRP, rep.Warnings)
+	}
+	r.step(Gone{process(10), Exited})
+	if rep := r.m.Report(r.now, wallClock); len(rep.VRRP) != 1 || rep.VRRP[0].Alive || len(rep.Warnings) != 0 {
+		t.Errorf("%+v, %q", rep.VRRP, rep.Warnings)
+	}
+	other := r.of(hooks.Backup, "VI_2", 11, 0)
+	if got := r.step(other); !strings.HasPrefix(got, "watch 11 0s; unwatch 10") {
+		t.Error(got)
+	}
+	// As recorded, after a restart of the keeper.
+	r = newRig(t, false)
+	r.do(Started{States: hooks.States(other.Intents)}, "watch 11 0s; fallback backup; serve 1 false; turned backup; order 0 1 backup")
+}
+
+// Decide is what keeper, hook, dry run and status go by.
+func TestDecide(t *testing.T) {
+	alive := func(hooks.Process) string { return "" }
+	dead := func(p hooks.Process) string {
+		if p.PID == 11 {
+			return Exited
+		}
+		return ""
+	}
+	r := newRig(t, false)
+	fifo := r.of(hooks.Primary, "", 10, 11).Intents
+	if d := Decide(fifo, []string{""}, alive); d.Role != hooks.Primary || d.Token != fifo[0].Token {
+		t.Errorf("%+v", d)
+	}
+	if d := Decide(fifo, []string{""}, dead); d.Role != hooks.Backup || d.Token != (hooks.Token{}) {
+		t.Errorf("the reader of the FIFO is dead: %+v", d)
+	}
+	if d := Decide(fifo, nil, alive); d.Role != hooks.Primary {
+		t.Errorf("without WANs: %+v", d)
+	}
+	if d := Decide(nil, []string{"", "VI_1"}, alive); d.Role != hooks.Backup || d.By != Nobody || len(d.WANs) != 2 {
+		t.Errorf("nobody: %+v", d)
+	}
+	gone := func(hooks.Process) string { return Exited }
+	if d := Decide(r.of(hooks.Backup, "", 10, 11).Intents, []string{""}, gone); !strings.HasPrefix(d.By, "keepalived[10] BACKUP") || d.Token == (hooks.Token{}) {
+		t.Errorf("a backup of a dead keepalived: %+v", d)
+	}
+	if d := Decide(r.ask(hooks.Primary).Intents, []string{""}, gone); d.Role != hooks.Primary {
+		t.Errorf("a request by hand rests on nobody: %+v", d)
+	}
+	backups := hooks.Intents{r.of(hooks.Backup, "VI_1", 0, 0).Intents[0], r.of(hooks.Backup, "VI_2", 0, 0).Intents[0]}
+	if d := Decide(backups, []string{"VI_1", "VI_2"}, alive); !strings.Contains(d.By, "VI_1") {
+		t.Errorf("two backups: %+v", d)
+	}
+	primaries := hooks.Intents{r.of(hooks.Primary, "VI_1", 0, 0).Intents[0], r.of(hooks.Primary, "VI_2", 0, 0).Intents[0]}
+	if d := Decide(primaries, []string{"VI_1", "VI_2"}, alive); !strings.Contains(d.By, "VI_1") {
+		t.Errorf("two primaries: %+v", d)
+	}
+	both := append(hooks.Intents{}, r.of(hooks.Backup, "VI_1", 0, 0).Intents[0], r.of(hooks.Primary, "VI_2", 0, 0).Intents[0])
+	if d := Decide(both, []string{"VI_1", "VI_2"}, alive); d.Role != hooks.Primary || d.WANs[0].Role != hooks.Backup || !strings.Contains(d.By, "VI_2") {
+		t.Errorf("one of two: %+v", d)
+	}
+}
