@@ -3,6 +3,7 @@ package hooks
 import (
 	"fmt"
 	"slices"
+	"time"
 	"strings"
 )
 
@@ -79,12 +80,13 @@ func (d Dispute) Text() string {
 	return "backup, set by hand; " + d.Says() + ": while that lasts, neither router may be primary; `wanfail primary` undoes it"
 }
 
-// Reported is the form of the states in a Report.
-func (s States) Reported(gone func(Process) bool) []VRRP {
+// Reported is the form of the states in a Report. wall turns boot time into the
+// time of day.
+func (s States) Reported(gone func(Process) bool, wall func(time.Duration) time.Time) []VRRP {
 	all := []VRRP{}
 	for _, i := range s {
 		all = append(all, VRRP{
-			Name: i.Scope, State: i.vrrp(), Role: i.Role, Since: i.At, PID: i.Owner.PID, Alive: !gone(i.Owner),
+			Name: i.Scope, State: i.vrrp(), Role: i.Role, Since: wall(i.Token.Boot()), PID: i.Owner.PID, Alive: !gone(i.Owner),
 		})
 	}
 	return all

@@ -22,6 +22,7 @@ func TestVerdict(t *testing.T) {
 	local := func(f Facts) Facts { f.Local = true; return f }
 	tracked := func(f Facts) Facts { f.Tracked = true; return f }
 	unfit := Facts{Parents: []Parent{up}, Report: hooks.Report{Keepalived: &hooks.Daemon{Problem: "keepalived does not run: start it"}}}
+	fault := Facts{Parents: []Parent{up}, Report: hooks.Report{Keepalived: &hooks.Daemon{PID: 7}, VRRP: []hooks.VRRP{{State: "FAULT", PID: 7, Alive: true}}}}
 	unreplicated := Facts{Parents: []Parent{up}, Report: hooks.Report{Keepalived: &hooks.Daemon{PID: 7}, Conntrackd: "failing: conntrackd is not running"}}
 	parent := func(change func(*netif.Observed)) Facts {
 		p := up
@@ -33,24 +34,26 @@ func TestVerdict(t *testing.T) {
 		ok   bool
 		want string
 	}{
-		"backup":              {Facts{Parents: []Parent{up}}, true, "backup, could be primary"},
-		"configuration":       {Facts{Config: errors.New("x:1: bad")}, false, "configuration: x:1: bad"},
-		"no keeper":           {Facts{Keeper: hooks.ErrNoKeeper}, false, "no keeper is running"},
-		"keeper hangs":        {Facts{Keeper: errors.New("hangs")}, false, "keeper: hangs"},
-		"no parent":           {parent(func(o *netif.Observed) { *o = netif.Observed{} }), false, "parent eth2 does not exist"},
-		"parent down":         {parent(func(o *netif.Observed) { o.ParentUp, o.ParentCarrier = false, false }), true, "could be primary"},
-		"no carrier":          {parent(func(o *netif.Observed) { o.ParentCarrier = false }), false, "no carrier"},
-		"name taken":          {parent(func(o *netif.Observed) { o.Exists, o.Kind = true, "bridge" }), false, "a bridge of this name"},
-		"service missing":     {Facts{Parents: []Parent{up}, Missing: []string{"dnsmasq"}}, false, "services not installed: [dnsmasq]"},
-		"services busy":       {Facts{Parents: []Parent{up}, Unasked: errors.New("late")}, true, "services not asked: late"},
-		"kernel":              {Facts{Parents: []Parent{{WAN: "wan", Err: errors.New("netlink")}}}, false, "wan: netlink"},
-		"keepalived down":     {unfit, false, "keepalived does not run: start it; until then this router cannot become master"},
-		"keepalived asks":     {tracked(unfit), true, "could be primary"},
-		"keepalived, local":   {local(unfit), false, "keepalived does not run"},
-		"an older keeper":     {Facts{Parents: []Parent{up}, Report: hooks.Report{}}, true, "could be primary"},
-		"no connections":      {unreplicated, false, "conntrackd is not running; a failover to this router would lose the connections"},
-		"no connections, too": {tracked(unreplicated), false, "conntrackd is not running"},
-		"FAULT helps nobody":  {local(unreplicated), true, "could be primary"},
+		"backup":               {Facts{Parents: []Parent{up}}, true, "backup, could be primary"},
+		"configuration":        {Facts{Config: errors.New("x:1: bad")}, false, "configuration: x:1: bad"},
+		"no keeper":            {Facts{Keeper: hooks.ErrNoKeeper}, false, "no keeper is running"},
+		"keeper hangs":         {Facts{Keeper: errors.New("hangs")}, false, "keeper: hangs"},
+		"no parent":            {parent(func(o *netif.Observed) { *o = netif.Observed{} }), false, "parent eth2 does not exist"},
+		"parent down":          {parent(func(o *netif.Observed) { o.ParentUp, o.ParentCarrier = false, false }), true, "could be primary"},
+		"no carrier":           {parent(func(o *netif.Observed) { o.ParentCarrier = false }), false, "no carrier"},
+		"name taken":           {parent(func(o *netif.Observed) { o.Exists, o.Kind = true, "bridge" }), false, "a bridge of this name"},
+		"service missing":      {Facts{Parents: []Parent{up}, Missing: []string{"dnsmasq"}}, false, "services not installed: [dnsmasq]"},
+		"services busy":        {Facts{Parents: []Parent{up}, Unasked: errors.New("late")}, true, "services not asked: late"},
+		"kernel":               {Facts{Parents: []Parent{{WAN: "wan", Err: errors.New("netlink")}}}, false, "wan: netlink"},
+		"keepalived down":      {unfit, false, "keepalived does not run: start it; until then this router cannot become master"},
+		"keepalived asks":      {tracked(unfit), true, "could be primary"},
+		"keepalived, local":    {local(unfit), false, "keepalived does not run"},
+		"an older keeper":      {Facts{Parents: []Parent{up}, Report: hooks.Report{}}, true, "could be primary"},
+		"FAULT":                {fault, false, "keepalived[7] is in FAULT: this router cannot become master"},
+		"FAULT stays no FAULT": {local(tracked(fault)), true, "could be primary"},
+		"no connections":       {unreplicated, false, "conntrackd is not running; a failover to this router would lose the connections"},
+		"no connections, too":  {tracked(unreplicated), false, "conntrackd is not running"},
+		"FAULT helps nobody":   {local(unreplicated), true, "could be primary"},
 		"primary, conntrackd": {func() Facts {
 			f := primary(time.Hour, hooks.WAN{Address: held})
 			f.Report.Conntrackd = "failing: x"

@@ -106,7 +106,7 @@ func commands() []*cli.Command {
 				if c.Bool("dry-run") {
 					return rehearse(c, role)
 				}
-				return say(c, hooks.OpSettle, "", strings.ToUpper(c.Command.Name))
+				return say(c, hooks.OpSettle, "", strings.ToUpper(typed(c)))
 			}),
 		}
 	}
@@ -146,6 +146,15 @@ func commands() []*cli.Command {
 		}
 	}
 	return all
+}
+
+// typed is the name by which a command was called: a state of keepalived's may be
+// an alias.
+func typed(c *cli.Context) string {
+	if all := c.Lineage(); len(all) > 1 && c.Command.HasName(all[1].Args().First()) {
+		return all[1].Args().First()
+	}
+	return c.Command.Name
 }
 
 // withoutArguments refuses arguments to a command that has none.

@@ -346,6 +346,8 @@ func TestCheckWithKeepalived(t *testing.T) {
 	isp(netlink.LinkSetDown) // the carrier goes
 	log.await(t, "Entering FAULT STATE")
 	p.await("role      backup", "status")
+	p.await("is in FAULT: this router cannot become master", "status")
+	p.await("no carrier", "check")
 	isp(netlink.LinkSetUp)
 	p.await("gateway answers", "check")
 }

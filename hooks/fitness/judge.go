@@ -51,6 +51,17 @@ func VRRP(r hooks.Report) (all []string) {
 		}
 		all = append(all, k.Problem+"; until then "+effect)
 	}
+	for _, v := range r.VRRP {
+		if !v.Alive || v.State != "FAULT" {
+			continue
+		}
+		of := ""
+		if v.Name != "" {
+			of = " of " + v.Name
+		}
+		all = append(all, fmt.Sprintf("keepalived[%d] is in FAULT%s: this router cannot become master before what keepalived tracks works again, "+
+			"which its log names; if the peer is not master either, nobody is", v.PID, of))
+	}
 	return all
 }
 

@@ -19,15 +19,19 @@ func TestFill(t *testing.T) {
 		r    hooks.Report
 		want []string // parts of the warnings, one each
 	}{
-		"fit":                               {Facts{Process: running, Unit: unit, Backend: "systemd", Boot: []hooks.AtBoot{{Name: "keepalived", Enabled: true}}}, hooks.Report{Conntrackd: "ok"}, nil},
-		"stopped":                           {Facts{Unit: services.Details{Installed: true}, Backend: "systemd"}, hooks.Report{}, []string{"keepalived does not run: `systemctl start keepalived`; until then this router cannot become master"}},
-		"OpenWrt":                           {Facts{Unit: services.Details{Installed: true}, Backend: "init"}, hooks.Report{}, []string{"`/etc/init.d/keepalived start`"}},
-		"given up":                          {Facts{Unit: services.Details{Installed: true, Failure: "procd has given it up after crashes"}, Backend: "init"}, hooks.Report{}, []string{"keepalived does not run: procd has given it up after crashes; "}},
-		"not there":                         {Facts{}, hooks.Report{}, []string{"keepalived does not run: start it"}},
-		"primary":                           {Facts{}, hooks.Report{Role: hooks.Primary}, []string{"nothing decides who is master"}},
-		"connections":                       {Facts{Process: running}, hooks.Report{Conntrackd: "failing: conntrackd is not running"}, []string{"conntrackd is not running; a failover to this router would lose the connections"}},
-		"the keeper says that of a primary": {Facts{Process: running}, hooks.Report{Role: hooks.Primary, Conntrackd: "failing: x"}, nil},
-		"no replication":                    {Facts{Process: running}, hooks.Report{Conntrackd: "off"}, nil},
+		"fit":       {Facts{Process: running, Unit: unit, Backend: "systemd", Boot: []hooks.AtBoot{{Name: "keepalived", Enabled: true}}}, hooks.Report{Conntrackd: "ok"}, nil},
+		"stopped":   {Facts{Unit: services.Details{Installed: true}, Backend: "systemd"}, hooks.Report{}, []string{"keepalived does not run: `systemctl start keepalived`; until then this router cannot become master"}},
+		"OpenWrt":   {Facts{Unit: services.Details{Installed: true}, Backend: "init"}, hooks.Report{}, []string{"`/etc/init.d/keepalived start`"}},
+		"given up":  {Facts{Unit: services.Details{Installed: true, Failure: "procd has given it up after crashes"}, Backend: "init"}, hooks.Report{}, []string{"keepalived does not run: procd has given it up after crashes; "}},
+		"not there": {Facts{}, hooks.Report{}, []string{"keepalived does not run: start it"}},
+		"primary":   {Facts{}, hooks.Report{Role: hooks.Primary}, []string{"nothing decides who is master"}},
+		"FAULT": {Facts{Process: running}, hooks.Report{VRRP: []hooks.VRRP{{Name: "VI_1", State: "FAULT", PID: 7, Alive: true}, {Name: "VI_2", State: "BACKUP", PID: 7, Alive: true}}}, []string{
+			"keepalived[7] is in FAULT of VI_1: this router cannot become master",
+		}},
+		"FAULT of a keepalived that has ended": {Facts{Process: running}, hooks.Report{VRRP: []hooks.VRRP{{State: "FAULT", PID: 6}}}, nil},
+		"connections":                          {Facts{Process: running}, hooks.Report{Conntrackd: "failing: conntrackd is not running"}, []string{"conntrackd is not running; a failover to this router would lose the connections"}},
+		"the keeper says that of a primary":    {Facts{Process: running}, hooks.Report{Role: hooks.Primary, Conntrackd: "failing: x"}, nil},
+		"no replication":                       {Facts{Process: running}, hooks.Report{Conntrackd: "off"}, nil},
 		"next boot": {Facts{Process: running, Backend: "systemd", Boot: []hooks.AtBoot{{Name: "keepalived"}, {Name: "wanfail"}, {Name: "nftables"}, {Name: "conntrackd"}}}, hooks.Report{}, []string{
 			"keepalived is not started at boot, after which this router will not take part: `systemctl enable keepalived`",
 			"wanfail is not started at boot", "nftables is not started at boot, after which there will be no firewall", "conntrackd is not started at boot",

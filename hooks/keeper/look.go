@@ -33,7 +33,7 @@ func Look(ctx context.Context, o Options) hooks.Report {
 	}
 	recorded, states, err := hooks.ReadIntents(o.RunDir)
 	warn(err)
-	r.VRRP = states.Reported(hooks.Process.Gone)
+	r.VRRP = states.Reported(hooks.Process.Gone, new(wallClock).at())
 	r.Warnings = append(r.Warnings, router.Disputes(routerConfig(o).WANs, recorded, states, hooks.Process.Gone)...)
 	d := router.Decide(recorded, instances(o.Config), goneNow)
 	r.Role, r.By = d.Role, d.By

@@ -123,6 +123,12 @@ func routerMetrics(r hooks.Report) []metric {
 	if r.Keepalived != nil {
 		vrrp.add(truth(r.Keepalived.PID != 0))
 	}
+	states := metric{name: "wanfail_vrrp_state", help: "The state that keepalived notified last, of one that still runs."}
+	for _, v := range r.VRRP {
+		if v.Alive {
+			states.add(1, "instance", v.Name, "state", v.State)
+		}
+	}
 	boot := metric{name: "wanfail_boot_enabled", help: "Whether a boot starts the service."}
 	for _, b := range r.Boot {
 		boot.add(truth(b.Enabled), "service", b.Name)
@@ -154,7 +160,7 @@ func routerMetrics(r hooks.Report) []metric {
 		}
 		failed.add(float64(failures), "role", role.String())
 	}
-	return []metric{running, failing, replication, vrrp, boot, at, took, failed, phase}
+	return []metric{running, failing, replication, vrrp, states, boot, at, took, failed, phase}
 }
 
 func labelSet(labels []string) string {

@@ -79,9 +79,32 @@ func (p *page) role(r hooks.Report) {
 	case k == nil:
 	case k.PID == 0:
 		p.line("VRRP", red, "keepalived is not running", "")
-	default:
+	case len(r.VRRP) == 0:
 		p.line("VRRP", plain, "", fmt.Sprintf("keepalived process %d", k.PID))
 	}
+	for i, v := range r.VRRP {
+		p.vrrp(i == 0 && (r.Keepalived == nil || r.Keepalived.PID != 0), v)
+	}
+}
+
+// vrrp tells what keepalived said last of an instance or group.
+func (p *page) vrrp(first bool, v hooks.VRRP) {
+	label := ""
+	if first {
+		label = "VRRP"
+	}
+	st, state := plain, v.State
+	if v.Name != "" {
+		state = v.Name + " " + v.State
+	}
+	text := fmt.Sprintf(" for %s, says keepalived[%d]", Long(max(0, p.Now.Sub(v.Since))), v.PID)
+	switch {
+	case !v.Alive:
+		text = fmt.Sprintf(", said keepalived[%d], which has ended", v.PID)
+	case v.State == "FAULT":
+		st = red
+	}
+	p.line(label, st, state, text)
 }
 
 // Asked is who asked for a role, to stand after "by".

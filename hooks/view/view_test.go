@@ -29,7 +29,7 @@ func reports() map[string]hooks.Report {
 			Gatewayed: &hooks.Reach{Reachable: true, LastReply: now.Add(-12 * time.Second), RTTMicros: 412},
 		}},
 		Services:   []hooks.Service{{Name: "dnsmasq", Backend: "systemd", Running: true}, {Name: "miniupnpd", Backend: "systemd", Error: "unit failed: exit status 1"}},
-		Conntrackd: "ok", Keepalived: &hooks.Daemon{PID: 810}, Boot: []hooks.AtBoot{{Name: "keepalived", Enabled: true}, {Name: "nftables"}},
+		Conntrackd: "ok", Keepalived: &hooks.Daemon{PID: 810}, VRRP: []hooks.VRRP{{Name: "VI_1", State: "MASTER", Since: now.Add(-2 * time.Hour), PID: 811, Alive: true}}, Boot: []hooks.AtBoot{{Name: "keepalived", Enabled: true}, {Name: "nftables"}},
 		Transitions: []hooks.Transition{
 			{At: now.Add(-3 * time.Hour), Role: hooks.Backup, By: "default after boot; keepalived has called no hook", Took: 41 * time.Millisecond},
 			{
@@ -73,6 +73,7 @@ func reports() map[string]hooks.Report {
 			Gateway: netip.MustParseAddr("192.0.2.1"), LeaseSeconds: -1, LeaseTotal: -1, Gatewayed: &hooks.Reach{},
 		},
 	}
+	trouble.VRRP = []hooks.VRRP{{State: "FAULT", Since: now.Add(-time.Minute), PID: 811, Alive: true}, {Name: "VI_2", State: "BACKUP", Since: now.Add(-time.Hour), PID: 12}}
 	trouble.Conntrackd = "failing: no answer within 200ms"
 	trouble.Transitions, trouble.Services = nil, nil
 	trouble.Warnings = []string{strings.Repeat("x", 200), "line\nbreak"}

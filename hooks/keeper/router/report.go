@@ -15,7 +15,7 @@ func (m *Machine) Report(now time.Duration, wall func(time.Duration) time.Time) 
 	r := hooks.Report{
 		Role: m.role, Since: wall(m.since), By: m.by, Changes: m.flaps.total,
 		WANs: []hooks.WAN{}, Services: []hooks.Service{}, Transitions: []hooks.Transition{}, Warnings: []string{},
-		Conntrackd: m.replication(), VRRP: m.states.Reported(m.gone),
+		Conntrackd: m.replication(), VRRP: m.states.Reported(m.gone, wall),
 	}
 	r.Warnings = append(r.Warnings, Disputes(m.config.WANs, m.intents, m.states, m.gone)...)
 	for i := range m.past {
