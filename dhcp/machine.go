@@ -117,8 +117,7 @@ func (m *machine) handle(now time.Duration, event any) step {
 	s.wake = m.wake(now)
 	s.listen = m.listening(now)
 	s.update = m.update()
-	_, first := event.(evStart)
-	s.change = s.update != before || (first && s.update.Lease != nil)
+	s.change = s.update != before
 	return s
 }
 
@@ -129,7 +128,6 @@ func (m *machine) update() Update {
 // start begins with what is remembered.
 func (m *machine) start(now time.Duration, e evStart) {
 	m.carrier = e.carrier
-	m.started = -flapSpacing
 	if e.lease != nil {
 		m.wish, m.server, m.probe = e.lease.Addr(), e.lease.Server, e.foreign
 		if !e.foreign && e.lease.RemainingAt(now) > 0 {
@@ -145,7 +143,7 @@ func (m *machine) start(now time.Duration, e evStart) {
 // restart begins an exchange at the time at: for the remembered address if there
 // is one, else for any.
 func (m *machine) restart(at time.Duration) {
-	m.state, m.next, m.tries, m.began = Init, at, 0, at
+	m.state, m.next, m.began = Init, at, at
 	m.offer, m.held, m.collect, m.hear = nil, nil, never, never
 	if m.lease != nil || m.probe {
 		m.state = InitReboot
@@ -167,7 +165,7 @@ func (m *machine) acquire(at time.Duration) {
 	if m.state >= Bound {
 		m.began = at
 	}
-	m.state, m.next, m.tries, m.probe, m.unproven = Init, at, 0, false, 0
+	m.state, m.next, m.probe = Init, at, false
 	m.offer, m.held, m.collect, m.hear = nil, nil, never, never
 }
 
@@ -182,9 +180,6 @@ func (m *machine) review(now time.Duration, e evReview, s *step) {
 		m.lease, m.wish, m.server, s.forget = nil, netip.Addr{}, netip.Addr{}, true
 		m.diag, m.detail = finding(e.refusal), e.refusal.Error()
 		m.acquire(m.turn(now))
-		if !m.carrier {
-			m.restart(never)
-		}
 	}
 }
 
@@ -224,7 +219,7 @@ func (m *machine) turn(now time.Duration) time.Duration {
 
 // left takes note that the last packet is on the wire.
 func (m *machine) left() {
-	if m.sending, m.failures = false, 0; m.diag == NoCarrier {
+	if m.failures = 0; m.diag == NoCarrier {
 		m.diag = OK
 	}
 }
@@ -235,7 +230,6 @@ func (m *machine) unsent(now time.Duration, down bool) {
 	if m.state == Init || m.state == InitReboot || m.state == Bound {
 		return
 	}
-	m.sending = false
 	m.failures++
 	m.next = min(m.next, now+min(localRetry<<min(m.failures-1, 6), lastBackoff))
 	if m.state == Selecting {

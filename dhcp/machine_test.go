@@ -68,6 +68,7 @@ expiry        init           selecting               requesting              ini
 					t.Fatalf("reached %v", r.m.state)
 				}
 				event := e.f(r)
+				before := r.last
 				if e.name == "timeout" && State(s) == InitReboot {
 					// Nothing is due without carrier but the end of the lease.
 					r.now = r.last.wake
@@ -88,6 +89,12 @@ expiry        init           selecting               requesting              ini
 				}
 				if r.m.carrier && st.wake < r.now {
 					t.Errorf("wake %v is over", st.wake)
+				}
+				// What is as if it had not come changes no deadline and tells nothing.
+				idle := e.name == "early tick" || e.name == "other xid" ||
+					e.name == "unsent" && (State(s) == Init || State(s) == InitReboot || State(s) == Bound)
+				if idle && (st.change || st.wake != before.wake || st.listen != before.listen || st.forget) {
+					t.Errorf("%+v after %+v", st, before)
 				}
 			})
 		}
