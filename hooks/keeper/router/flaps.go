@@ -56,5 +56,5 @@ func (f *flaps) warning(now time.Duration) string {
 
 func flapping(n int) string {
 	return fmt.Sprintf("the role changed %d times within %v: adverts are late or lost, and each change interrupts sessions; "+
-		"in keepalived.conf raise advert_int, let vrrp_rt_priority (or vrrp_priority -20) and preempt_delay keep a busy router from changing", n, flapWindow)
+		"in keepalived.conf raise advert_int, set vrrp_priority -20 (vrrp_rt_priority only with vrrp_rlimit_rttime) and a preempt_delay", n, flapWindow)
 }
