@@ -291,8 +291,7 @@ func (m *Machine) openGate() {
 	}
 	m.gate = 0
 	for i, w := range m.wans {
-		if w.ordered.Role == hooks.Primary && !w.ordered.Open {
-			m.wans[i].ordered.Open = true
+		if w.ordered.Role == hooks.Primary {
 			m.act(OpenGate{i, w.ordered.Epoch})
 		}
 	}

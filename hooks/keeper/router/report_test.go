@@ -83,6 +83,58 @@ func TestPhases(t *testing.T) {
 	}
 }
 
+// What a report has of WANs, services and transitions, from the first moment on.
+func TestReport(t *testing.T) {
+	r := newRig(t, false, WAN{"a", "VI_1"}, WAN{"b", "VI_2"})
+	found := hooks.WAN{Name: "a", State: hooks.StateUnattended}
+	is := hooks.Intents(r.of(hooks.Primary, "VI_1", 0, 0).Intents)
+	r.step(Started{Intents: is, Found: []Found{{State: found, Up: true}, {State: hooks.WAN{Name: "b"}}}})
+	rep := r.m.Report(r.now, wallClock)
+	if rep.Role != hooks.Primary || len(rep.WANs) != 2 || rep.WANs[0].State != hooks.StateUnattended || rep.WANs[0].Role != hooks.Primary || rep.WANs[1].Role != hooks.Backup {
+		t.Errorf("not begun: %+v", rep)
+	}
+	if len(rep.Services) != 1 || !rep.Services[0].Pending || len(rep.Warnings) != 0 {
+		t.Errorf("not begun: %+v, %q", rep.Services, rep.Warnings)
+	}
+	r.step(Reached{0, wan.State{Epoch: 1, Settled: true, WAN: hooks.WAN{Name: "a", Role: hooks.Backup}}}) // as it says itself
+	r.step(Served{Epoch: 1, Settled: true, Services: []hooks.Service{{Name: "dnsmasq", Running: true}, {Name: "odhcpd", Pending: true}}, Problems: []string{"start odhcpd: slow"}})
+	rep = r.m.Report(r.now, wallClock)
+	if rep.WANs[0].Role != hooks.Backup || rep.Services[0].Pending || !rep.Services[1].Pending || !slices.Equal(rep.Warnings, []string{"start odhcpd: slow"}) {
+		t.Errorf("reached: %+v", rep)
+	}
+
+	// One that is overtaken keeps what was reached and what was missing.
+	r.after(time.Second).step(r.ask(hooks.Backup))
+	rep = r.m.Report(r.now, wallClock)
+	last := rep.Transitions[len(rep.Transitions)-1]
+	if len(rep.Transitions) != 1 || last.Took != time.Second || !slices.Equal(last.Problems, []string{"b: not begun yet", "start odhcpd: slow", "superseded before it was complete"}) {
+		t.Errorf("overtaken: %+v", rep.Transitions)
+	}
+	if !rep.Services[0].Pending || len(rep.Warnings) != 0 {
+		t.Errorf("overtaken: %+v, %q", rep.Services, rep.Warnings)
+	}
+	r.step(Reached{0, wan.State{Epoch: 2, Problems: []string{"a: stuck"}}})
+	if a, done := r.m.Judge(r.m.Intents()[0]); done || !slices.Contains(a.Problems, "a: stuck") {
+		t.Errorf("%v %+v", done, a)
+	}
+}
+
+// Two WANs that get there in the same moment make the router resume once.
+func TestResumeOnce(t *testing.T) {
+	r := newRig(t, true, WAN{"a", ""}, WAN{"b", ""})
+	r.step(Started{})
+	r.step(r.ask(hooks.Primary))
+	jobs := 0
+	for _, a := range r.m.Step(r.now, reached(0, 2), reached(1, 2)) {
+		if j, ok := a.(Replicate); ok && j.Job == Resume {
+			jobs++
+		}
+	}
+	if jobs != 1 {
+		t.Errorf("%d times", jobs)
+	}
+}
+
 // What a hook is told.
 func TestJudge(t *testing.T) {
 	r := newRig(t, true)

@@ -1,6 +1,9 @@
 package wan
 
 import (
+	"errors"
+	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -8,6 +11,7 @@ import (
 
 	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/netif"
 )
 
 // A whole life, as the log of a router has it.
@@ -107,6 +111,37 @@ func TestBackoff(t *testing.T) {
 	}
 	if w := b.Next(now + 3*healCalm); w != healSoonest {
 		t.Errorf("after a time of calm: %v", w)
+	}
+}
+
+func TestForeign(t *testing.T) {
+	foreign, twin := fmt.Errorf("purge: %w", netif.ErrForeign), fmt.Errorf("purge: %w", netif.ErrTwin)
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{foreign, true},
+		{twin, true},
+		{errTest, false},
+		{errors.Join(foreign, twin), true},
+		{errors.Join(foreign, errTest), false},
+		{errors.Join(errTest, foreign), false},
+	} {
+		if got := Foreign(c.err); got != c.want {
+			t.Errorf("%v: %v", c.err, got)
+		}
+	}
+}
+
+// What a primary reports of its lease.
+func TestState(t *testing.T) {
+	r := newRig(t)
+	l := r.primaryWith(5)
+	l.DNS = []netip.Addr{netip.MustParseAddr("192.0.2.53")}
+	s := r.m.State()
+	if w := s.WAN; w.Name != "wan" || w.Parent != "eth2" || w.MAC != "02:00:00:00:00:01" || w.Role != hooks.Primary || w.State != "bound" ||
+		w.Address != l.Prefix || w.Gateway != l.Gateway || w.Server != l.Server || !slices.Equal(w.DNS, l.DNS) || s.Lease != l || s.Epoch != 2 || s.Since != r.now {
+		t.Errorf("%+v", s)
 	}
 }
 
