@@ -123,8 +123,10 @@ func TestLeases(t *testing.T) {
 			r.do(Done{Observed: seenMuted()}, "")
 		},
 		"what was published is not published again": func(r *rig) {
-			r.primaryWith(5)
-			r.do(Refresh{}, "publish 5; glance")
+			l := r.primaryWith(5)
+			r.after(time.Second).do(Refresh{}, "publish 5; glance")
+			r.do(Done{Observed: seen(l)}, "carrier true; apply 5") // and is not announced
+			r.do(done, "")
 		},
 		"an expired lease is applied": func(r *rig) {
 			r.primaryWith(5)
