@@ -76,7 +76,7 @@ var ErrRunning = errors.New("dhcp client is already running")
 // New checks the configuration and makes a client. It touches neither the
 // network nor the lease file.
 func New(cfg Config, log *slog.Logger) (*Client, error) {
-	if err := cfg.validate(); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("dhcp client on %q: %w", cfg.Interface, err)
 	}
 	cfg.MAC, cfg.ClientID = slices.Clone(cfg.MAC), slices.Clone(cfg.ClientID)

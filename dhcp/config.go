@@ -76,7 +76,8 @@ const (
 	maxPriority = 7
 )
 
-func (c *Config) validate() error {
+// Validate reports why a client cannot start with this configuration.
+func (c *Config) Validate() error {
 	if c.Interface == "" || len(c.Interface) > 15 {
 		return fmt.Errorf("interface name %q", c.Interface)
 	}
@@ -86,8 +87,13 @@ func (c *Config) validate() error {
 	if c.Priority < 0 || c.Priority > maxPriority {
 		return fmt.Errorf("priority %d is not 0 to %d", c.Priority, maxPriority)
 	}
+	return c.ValidateOptions()
+}
+
+// ValidateOptions is the part of Validate about what the server is sent.
+func (c *Config) ValidateOptions() error {
 	if c.ClientID != nil && (len(c.ClientID) < 2 || len(c.ClientID) > 255) {
-		return errors.New("client identifier is not 2 to 255 bytes") // RFC 2132 9.14
+		return errors.New("a client identifier has 2 to 255 bytes, the first is its type (RFC 2132 9.14)")
 	}
 	if c.Expect.IsValid() && !c.Expect.Addr().Is4() {
 		return fmt.Errorf("expected prefix %v is not IPv4", c.Expect)

@@ -79,8 +79,9 @@ func checkSend(opts []Option) error {
 			return fmt.Errorf("send option %d: it is not an option", o.Code)
 		case dhcpv4.OptionRequestedIPAddress.Code(), dhcpv4.OptionIPAddressLeaseTime.Code(),
 			dhcpv4.OptionOptionOverload.Code(), dhcpv4.OptionDHCPMessageType.Code(),
-			dhcpv4.OptionServerIdentifier.Code(), dhcpv4.OptionMaximumDHCPMessageSize.Code():
-			return fmt.Errorf("send option %d: the protocol sets it", o.Code)
+			dhcpv4.OptionServerIdentifier.Code(), dhcpv4.OptionParameterRequestList.Code(),
+			dhcpv4.OptionMaximumDHCPMessageSize.Code(), dhcpv4.OptionRelayAgentInformation.Code():
+			return fmt.Errorf("send option %d: it belongs to the DHCP client itself", o.Code)
 		}
 		if seen[o.Code] {
 			return fmt.Errorf("send option %d twice", o.Code)

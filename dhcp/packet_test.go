@@ -154,11 +154,11 @@ func TestConfigRefused(t *testing.T) {
 	} {
 		cfg := testConfig()
 		change(cfg)
-		if cfg.validate() == nil {
+		if cfg.Validate() == nil {
 			t.Errorf("%s is accepted", name)
 		}
 	}
-	if err := testConfig().validate(); err != nil {
+	if err := testConfig().Validate(); err != nil {
 		t.Error(err)
 	}
 }

@@ -33,7 +33,7 @@ type Offer struct {
 // The frame makes switches and the operator send what is for the shared MAC to
 // this router. No other may be using it.
 func Probe(ctx context.Context, cfg Config) ([]Offer, error) {
-	if err := cfg.validate(); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("probe: %w", err)
 	}
 	var random [4]byte

@@ -13,7 +13,7 @@ import (
 // answer to wait for. It is for a person who takes the WAN out of service, never
 // for a demotion: the peer needs the lease.
 func Release(ctx context.Context, cfg Config, l *Lease) error {
-	if err := cfg.validate(); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
 	if err := l.validate(); err != nil {

@@ -43,7 +43,7 @@ func newPairing(t *testing.T) *pairing {
 		"--dhcp-range=100.64.10.100,100.64.10.120,255.255.255.0,3600", "--dhcp-option=3,100.64.10.1")
 	p.isp = isp
 	if err := os.WriteFile(filepath.Join(p.dir, "wanfail.conf"),
-		[]byte("config wanfail\n\toption service none\nconfig wan wan\n\toption parent eth2\n\toption macaddr 02:68:71:2e:62:67\n\toption nudge 1\n"), 0o644); err != nil {
+		[]byte("config wanfail\n\toption service none\nconfig wan wan\n\toption parent eth2\n\toption macaddr 02:68:71:2e:62:67\n\toption arp_interval 1\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return p

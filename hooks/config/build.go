@@ -12,6 +12,10 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/wanfail/wanfail/dhcp"
+	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/services"
 )
 
 // builder collects the mistakes of a file.
@@ -87,8 +91,8 @@ func (b *builder) globals(s Section, cfg *Config) {
 				if name == "none" {
 					continue
 				}
-				if !serviceName(name) {
-					return errors.New("want the name of an init script or systemd unit")
+				if err := services.ValidName(name); err != nil {
+					return fmt.Errorf("want the name of an init script or systemd unit: %w", err)
 				}
 				if !slices.Contains(cfg.Services, name) {
 					cfg.Services = append(cfg.Services, name)
@@ -128,38 +132,47 @@ func (b *builder) globals(s Section, cfg *Config) {
 }
 
 func (b *builder) wan(s Section) (WAN, bool) {
-	w := WAN{Name: s.Name, DefaultRoute: true, PeerDNS: true, Nudge: 2 * time.Minute}
+	w := WAN{Name: s.Name, DefaultRoute: true, PeerDNS: true, ARPInterval: 2 * time.Minute}
 	before := len(b.errs)
+	// client stores what the DHCP client sends and checks it as the client does, so
+	// that what loads can be started.
+	client := func(set setter) setter {
+		return func(v string) error {
+			was := w.DHCP
+			err := set(v)
+			if err == nil {
+				err = w.DHCP.ValidateOptions()
+			}
+			if err != nil {
+				w.DHCP = was
+			}
+			return err
+		}
+	}
 	if err := linkName(w.Name); err != nil {
 		b.fail(s.Line, "section name is the interface's name: %v", err)
 	}
 	b.apply(s, map[string]setter{
-		"parent":      func(v string) error { w.Parent = v; return linkName(v) },
-		"macaddr":     func(v string) (err error) { w.MAC, err = parseMAC(v); return err },
-		"instance":    text(&w.Instance, 128),
-		"metric":      number(&w.Metric, 0, 1<<31-1),
-		"hostname":    text(&w.Hostname, 255),
-		"vendorclass": text(&w.VendorClass, 255),
-		"userclass":   text(&w.UserClass, 254),
-		"clientid": func(v string) (err error) {
-			w.ClientID, err = parseHex(v)
-			if err == nil && len(w.ClientID) == 1 {
-				return errors.New("want at least two bytes: a type and an identifier (RFC 2132 9.14)")
-			}
-			return err
-		},
+		"parent":       func(v string) error { w.Parent = v; return linkName(v) },
+		"macaddr":      func(v string) (err error) { w.MAC, err = parseMAC(v); return err },
+		"instance":     instance(&w.Instance),
+		"metric":       number(&w.Metric, 0, 1<<31-1),
+		"hostname":     client(text(&w.DHCP.Hostname)),
+		"vendorclass":  client(text(&w.DHCP.VendorClass)),
+		"userclass":    client(text(&w.DHCP.UserClass)),
+		"clientid":     client(func(v string) (err error) { w.DHCP.ClientID, err = parseHex(v); return err }),
 		"peerdns":      boolean(&w.PeerDNS),
 		"defaultroute": boolean(&w.DefaultRoute),
-		"broadcast":    boolean(&w.Broadcast),
-		"rapidcommit":  boolean(&w.RapidCommit),
-		"priority":     number(&w.Priority, 0, 7),
-		"request":      func(v string) error { return addCodes(&w.Request, v) },
-		"sendopt":      func(v string) error { return addOptions(&w.Send, v) },
+		"broadcast":    boolean(&w.DHCP.Broadcast),
+		"rapidcommit":  boolean(&w.DHCP.RapidCommit),
+		"priority":     number(&w.DHCP.Priority, 0, 7),
+		"request":      client(func(v string) error { return addCodes(&w.DHCP.Request, v) }),
+		"sendopt":      client(func(v string) error { return addOptions(&w.DHCP.Send, v) }),
 		"expect": func(v string) (err error) {
 			if v == "" {
 				return nil
 			}
-			if w.Expect, err = netip.ParsePrefix(v); err != nil || !w.Expect.Addr().Is4() {
+			if w.DHCP.Expect, err = netip.ParsePrefix(v); err != nil || !w.DHCP.Expect.Addr().Is4() {
 				return errors.New("want an IPv4 prefix, as 203.0.113.0/24")
 			}
 			return nil
@@ -170,12 +183,12 @@ func (b *builder) wan(s Section) (WAN, bool) {
 			}
 			return number(&w.MTU, 576, 65535)(v)
 		},
-		"nudge": func(v string) error {
+		"arp_interval": func(v string) error {
 			var seconds int
 			if err := number(&seconds, 0, 86400)(v); err != nil {
 				return err
 			}
-			w.Nudge = time.Duration(seconds) * time.Second
+			w.ARPInterval = time.Duration(seconds) * time.Second
 			return nil
 		},
 	}, "request", "sendopt")
@@ -190,6 +203,12 @@ func (b *builder) wan(s Section) (WAN, bool) {
 	}
 	if w.Parent == w.Name {
 		b.fail(s.Line, "wan '%s' is its own parent: the interface needs a name of its own", w.Name)
+	}
+	w.DHCP.Interface, w.DHCP.MAC = w.Name, w.MAC
+	if len(b.errs) == before {
+		if err := w.DHCP.Validate(); err != nil {
+			b.fail(s.Line, "wan '%s': %v", w.Name, err)
+		}
 	}
 	return w, len(b.errs) == before
 }
@@ -220,9 +239,6 @@ func word(v, extra string) bool {
 	return v != ""
 }
 
-// serviceName accepts names of init scripts and systemd units.
-func serviceName(v string) bool { return len(v) <= 128 && word(v, ".@:-") }
-
 // linkName follows the kernel's dev_valid_name, and refuses what would be an
 // option or a wildcard to some tool.
 func linkName(v string) error {
@@ -252,16 +268,24 @@ func parseMAC(v string) (net.HardwareAddr, error) {
 
 // text accepts what may go into a DHCP option or a comparison: no control
 // characters, since some of it is shown to people.
-func text(dst *string, limit int) setter {
+func text(dst *string) setter {
 	return func(v string) error {
-		if len(v) > limit {
-			return fmt.Errorf("longer than %d bytes", limit)
-		}
 		if strings.ContainsFunc(v, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			return errors.New("unprintable character")
 		}
 		*dst = v
 		return nil
+	}
+}
+
+// instance accepts what keepalived can call an instance or a sync group.
+func instance(dst *string) setter {
+	return func(v string) error {
+		*dst = v
+		if v == "" {
+			return nil
+		}
+		return hooks.ValidScope(v)
 	}
 }
 
@@ -297,9 +321,6 @@ func parseHex(v string) ([]byte, error) {
 	if err != nil {
 		return nil, errors.New("want bytes in hexadecimal, as 01:02:68:71:2e:62:67")
 	}
-	if len(data) > 255 {
-		return nil, errors.New("longer than the 255 bytes of a DHCP option")
-	}
 	if len(data) == 0 {
 		return nil, nil
 	}
@@ -327,25 +348,18 @@ func addCodes(dst *[]uint8, v string) error {
 	return nil
 }
 
-// owned are the options that the client's state decides; sending others in
-// their place would break the protocol.
-var owned = []uint8{50, 51, 52, 53, 54, 55, 57, 82}
-
-func addOptions(dst *[]DHCPOption, v string) error {
+func addOptions(dst *[]dhcp.Option, v string) error {
 	for _, word := range strings.Fields(v) {
 		number, value, ok := strings.Cut(word, ":")
 		code, err := parseCode(number)
 		if err != nil || !ok {
 			return errors.New("want CODE:HEX, as 90:0000000000")
 		}
-		if slices.Contains(owned, code) {
-			return fmt.Errorf("option %d belongs to the DHCP client itself", code)
-		}
 		data, err := parseHex(value)
 		if err != nil {
 			return err
 		}
-		*dst = append(*dst, DHCPOption{Code: code, Data: data})
+		*dst = append(*dst, dhcp.Option{Code: code, Data: data})
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"github.com/wanfail/wanfail/dhcp"
 )
 
 // Config is a whole, valid configuration.
@@ -36,25 +38,12 @@ type WAN struct {
 	DefaultRoute bool
 	PeerDNS      bool // use the DNS servers of the lease
 
-	Hostname    string // option 12
-	VendorClass string // option 60
-	ClientID    []byte // option 61 with its type byte; nil: the MAC
-	UserClass   string // option 77
-	Broadcast   bool   // ask for broadcast answers
-	RapidCommit bool   // option 80
-	Request     []uint8
-	Send        []DHCPOption
-	Priority    int          // socket priority of DHCP frames, for the egress map of a VLAN parent
-	Expect      netip.Prefix // the lease must lie in it; zero: anywhere
-	MTU         int          // of the interface, whatever the lease says; 0: the lease's
+	MTU int // of the interface, whatever the lease says; 0: the lease's
 
-	Nudge time.Duration // between two ARP requests to the gateway; 0: none
-}
+	// DHCP is the client as the file has it, complete but for Host and LeaseFile.
+	DHCP dhcp.Config
 
-// DHCPOption is an option to send as it is.
-type DHCPOption struct {
-	Code uint8
-	Data []byte
+	ARPInterval time.Duration // between two ARP requests to the gateway; 0: none
 }
 
 // Switch is an option that may be left to wanfail.

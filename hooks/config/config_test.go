@@ -7,9 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/wanfail/wanfail/dhcp"
+	"github.com/wanfail/wanfail/services"
 )
 
 const full = `# both routers
@@ -31,7 +35,7 @@ config wan wan
 	option peerdns '0'
 	option request '90 125'
 	list sendopt '90:00ff'
-	option nudge '0'
+	option arp_interval '0'
 	option expect '203.0.113.0/24'
 	option mtu '1492'
 `
@@ -55,9 +59,13 @@ func TestLoad(t *testing.T) {
 		BackupGateway: netip.MustParseAddr("192.168.1.1"), LogLevel: slog.LevelDebug,
 		WANs: []WAN{{
 			Name: "wan", Parent: "eth2", MAC: []byte{2, 0x68, 0x71, 0x2e, 0x62, 0x67}, Instance: "VI_1",
-			Metric: 10, DefaultRoute: true, Hostname: "gate", VendorClass: `it's "mine"`,
-			ClientID: []byte{1, 2, 0x68, 0x71, 0x2e, 0x62, 0x67}, Request: []uint8{90, 125},
-			Send: []DHCPOption{{Code: 90, Data: []byte{0, 0xff}}}, Expect: netip.MustParsePrefix("203.0.113.0/24"), MTU: 1492,
+			Metric: 10, DefaultRoute: true, MTU: 1492,
+			DHCP: dhcp.Config{
+				Interface: "wan", MAC: []byte{2, 0x68, 0x71, 0x2e, 0x62, 0x67},
+				Hostname: "gate", VendorClass: `it's "mine"`,
+				ClientID: []byte{1, 2, 0x68, 0x71, 0x2e, 0x62, 0x67}, Request: []uint8{90, 125},
+				Send: []dhcp.Option{{Code: 90, Data: []byte{0, 0xff}}}, Expect: netip.MustParsePrefix("203.0.113.0/24"),
+			},
 		}},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -73,7 +81,7 @@ func TestDefaults(t *testing.T) {
 	if !reflect.DeepEqual(got.Services, DefaultServices()) || got.ServicesNamed || got.Conntrackd != Auto {
 		t.Errorf("got %+v", got)
 	}
-	if w := got.WANs[0]; !w.DefaultRoute || !w.PeerDNS || w.Nudge != 2*time.Minute || w.ClientID != nil {
+	if w := got.WANs[0]; !w.DefaultRoute || !w.PeerDNS || w.ARPInterval != 2*time.Minute || w.DHCP.ClientID != nil {
 		t.Errorf("got %+v", w)
 	}
 	got, err = load(t, "config wanfail\n option service none\nconfig wan wan\n option parent eth2\n option macaddr 02:00:00:00:00:01\n")
@@ -119,7 +127,13 @@ func TestMistakesNameFileLineAndOption(t *testing.T) {
 		"metric":            {wan + " option metric -1\n", ":4: option metric \"-1\": want a number"},
 		"boolean":           {wan + " option peerdns maybe\n", ":4: option peerdns"},
 		"client id":         {wan + " option clientid zz\n", ":4: option clientid"},
-		"client id type":    {wan + " option clientid 01\n", "at least two bytes"},
+		"client id type":    {wan + " option clientid 01\n", "has 2 to 255 bytes"},
+		"option sent twice": {wan + " list sendopt '90:00'\n list sendopt '90:00'\n", ":5: option sendopt \"90:00\": send option 90 twice"},
+		"owned twice":       {wan + " list sendopt '82:00 90:00'\n list sendopt '90:00'\n", ":4: option sendopt \"82:00 90:00\": send option 82"},
+		"service _foo":      {"config wanfail g\n list service _foo\n" + wan, ":2: option service \"_foo\""},
+		"long user class":   {wan + " option userclass '" + strings.Repeat("x", 255) + "'\n", ":4: option userclass"},
+		"many to request":   {wan + " list request '" + codes(1, 254) + "'\n", ":4: option request"},
+		"bad instance":      {wan + " option instance '" + strings.Repeat("x", 129) + "'\n", ":4: option instance"},
 		"owned option":      {wan + " option sendopt 53:01\n", "belongs to the DHCP client"},
 		"option 0":          {wan + " option request 0\n", "no DHCP option"},
 		"MTU":               {wan + " option mtu 575\n", ":4: option mtu \"575\": want a number from 576"},
@@ -137,6 +151,15 @@ func TestMistakesNameFileLineAndOption(t *testing.T) {
 			}
 		})
 	}
+}
+
+// codes are the numbers from first to last.
+func codes(first, last int) string {
+	var all []string
+	for n := first; n <= last; n++ {
+		all = append(all, strconv.Itoa(n))
+	}
+	return strings.Join(all, " ")
 }
 
 func TestMissingFile(t *testing.T) {
@@ -181,9 +204,12 @@ func FuzzLoad(f *testing.F) {
 			if linkName(w.Name) != nil || linkName(w.Parent) != nil || len(w.MAC) != 6 || w.MAC[0]&1 != 0 || w.Metric < 0 {
 				t.Errorf("accepted %+v", w)
 			}
+			if err := w.DHCP.Validate(); err != nil {
+				t.Errorf("accepted %+v: %v", w, err)
+			}
 		}
 		for _, s := range cfg.Services {
-			if !serviceName(s) {
+			if services.ValidName(s) != nil {
 				t.Errorf("accepted service %q", s)
 			}
 		}

@@ -40,6 +40,6 @@ func Manual() []Doc {
 		{"wan", "priority", false, "0-7", "0", "The socket priority of DHCP frames, which a VLAN parent maps to an 802.1p priority (egress-qos-map)."},
 		{"wan", "expect", false, "PREFIX", "", "Where the leased address must be. One elsewhere is refused, and another is asked for: the modem may be answering itself. Whatever this says, an address in another network of the router is refused, and routes into such a network are left out."},
 		{"wan", "mtu", false, "auto|NUMBER", "auto", "The MTU of the WAN: 'auto' is what the lease says (DHCP option 26), a number replaces that, as where an operator sends 576 by mistake. Never more than the parent's."},
-		{"wan", "nudge", false, "SECONDS", "120", "The time between two ARP requests to the gateway. They keep its and the switches' tables right and tell whether it is alive. A silent one is asked each 5 seconds. 0: none."},
+		{"wan", "arp_interval", false, "SECONDS", "120", "The time between two ARP requests to the gateway. They keep its and the switches' tables right and tell whether it is alive. A silent one is asked each 5 seconds. 0: none."},
 	}
 }

@@ -34,8 +34,8 @@ func (f *Facts) identity() Identity {
 	id := Identity{Version: f.Version, Role: f.Role, WANs: []WAN{}, Instances: []*keepalived.Instance{}}
 	for _, w := range f.Config.WANs {
 		id.WANs = append(id.WANs, WAN{
-			Name: w.Name, Instance: w.Instance, MAC: net.HardwareAddr(w.MAC).String(), ClientID: hex.EncodeToString(w.ClientID),
-			VendorClass: w.VendorClass, UserClass: w.UserClass, Hostname: w.Hostname,
+			Name: w.Name, Instance: w.Instance, MAC: net.HardwareAddr(w.MAC).String(), ClientID: hex.EncodeToString(w.DHCP.ClientID),
+			VendorClass: w.DHCP.VendorClass, UserClass: w.DHCP.UserClass, Hostname: w.DHCP.Hostname,
 		})
 	}
 	if f.Keepalived != nil {

@@ -14,13 +14,8 @@ import (
 // and reports who does not.
 func Probe(ctx context.Context, cfg config.Config, limit time.Duration) (all []Finding) {
 	for _, w := range cfg.WANs {
-		c := dhcp.Config{
-			Interface: w.Parent, MAC: w.MAC, Hostname: w.Hostname, VendorClass: w.VendorClass, UserClass: w.UserClass,
-			ClientID: w.ClientID, Broadcast: w.Broadcast, Request: w.Request, Priority: w.Priority,
-		}
-		for _, o := range w.Send {
-			c.Send = append(c.Send, dhcp.Option{Code: o.Code, Data: o.Data})
-		}
+		c := w.DHCP
+		c.Interface = w.Parent // the WAN may not be there
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		offers, err := dhcp.Probe(ctx, c)
 		cancel()

@@ -47,7 +47,7 @@ func startAnnouncer(ctx context.Context, s arpSender, wan config.WAN, lease *dhc
 			}
 		})
 	}
-	if lease.Gateway.IsValid() && wan.Nudge > 0 {
+	if lease.Gateway.IsValid() && wan.ARPInterval > 0 {
 		a.done.Go(func() { a.probe(ctx, s, wan, lease) })
 	}
 	return a
@@ -69,7 +69,7 @@ func (a *announcer) probe(ctx context.Context, s arpSender, wan config.WAN, leas
 		case <-ctx.Done():
 			return
 		}
-		pause := wan.Nudge
+		pause := wan.ARPInterval
 		if !reach.Reachable {
 			pause = min(pause, asking)
 		}

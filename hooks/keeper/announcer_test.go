@@ -37,7 +37,7 @@ func (g *sleepyGateway) ProbeGateway(ctx context.Context, _ string, _, _ netip.A
 func TestNudge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gateway := &sleepyGateway{start: time.Now(), from: 3 * time.Minute, until: 4*time.Minute + 12*time.Second}
-		wan := config.WAN{Name: "wan", Nudge: 2 * time.Minute}
+		wan := config.WAN{Name: "wan", ARPInterval: 2 * time.Minute}
 		lease := &dhcp.Lease{Prefix: netip.MustParsePrefix("192.0.2.5/24"), Gateway: netip.MustParseAddr("192.0.2.1")}
 		v := startAnnouncer(t.Context(), gateway, wan, lease, false, slog.New(slog.DiscardHandler))
 		defer v.stop()
@@ -65,8 +65,8 @@ func TestNudge(t *testing.T) {
 			{silent, false},
 			{silent + asking + probeLimit, false},
 			{silent + 2*(asking+probeLimit) - probeLimit, true},
-			{silent + 2*(asking+probeLimit) - probeLimit + wan.Nudge, true},
-			{silent + 2*(asking+probeLimit) - probeLimit + 2*wan.Nudge, true},
+			{silent + 2*(asking+probeLimit) - probeLimit + wan.ARPInterval, true},
+			{silent + 2*(asking+probeLimit) - probeLimit + 2*wan.ARPInterval, true},
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("the gateway answered\n%v, want\n%v", got, want)

@@ -98,7 +98,7 @@ func TestLogTellsEachChangeOnce(t *testing.T) {
 	log := &said{}
 	w.log = slog.New(slog.NewTextHandler(io.MultiWriter(log, &testLog{t: t}), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	reports := w.follow()
-	quick := func(o *keeper.Options) { o.Config.WANs[0].Nudge = 50 * time.Millisecond }
+	quick := func(o *keeper.Options) { o.Config.WANs[0].ARPInterval = 50 * time.Millisecond }
 	found := map[string]bool{} // "message key"
 	renewed := false           // a renewal was told of at debug
 	// expects waits for lines and checks that there are no others, but warnings.

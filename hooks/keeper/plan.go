@@ -17,14 +17,7 @@ func links(wans []config.WAN) (all []netif.Link) {
 
 // clientConfig is the DHCP side of a WAN.
 func clientConfig(wan config.WAN, leaseFile dhcp.File) dhcp.Config {
-	cfg := dhcp.Config{
-		Interface: wan.Name, MAC: wan.MAC,
-		Hostname: wan.Hostname, VendorClass: wan.VendorClass, UserClass: wan.UserClass, ClientID: wan.ClientID,
-		Broadcast: wan.Broadcast, RapidCommit: wan.RapidCommit, Request: wan.Request,
-		Priority: wan.Priority, Expect: wan.Expect, LeaseFile: leaseFile,
-	}
-	for _, o := range wan.Send {
-		cfg.Send = append(cfg.Send, dhcp.Option{Code: o.Code, Data: o.Data})
-	}
+	cfg := wan.DHCP
+	cfg.LeaseFile = leaseFile
 	return cfg
 }

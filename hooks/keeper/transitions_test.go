@@ -16,6 +16,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/keeper"
@@ -167,8 +168,10 @@ func TestInstances(t *testing.T) {
 	w.isp.Veth(t, "eth3", "isp1")
 	both := func(o *keeper.Options) {
 		o.Config.WANs[0].Instance = "VI_1"
+		mac := net.HardwareAddr{2, 0x68, 0x71, 0x2e, 0x62, 0x68}
 		o.Config.WANs = append(o.Config.WANs, config.WAN{
-			Name: "wan2", Parent: "eth3", MAC: net.HardwareAddr{2, 0x68, 0x71, 0x2e, 0x62, 0x68}, Instance: "VI_2", DefaultRoute: true,
+			Name: "wan2", Parent: "eth3", MAC: mac, Instance: "VI_2", DefaultRoute: true,
+			DHCP: dhcp.Config{Interface: "wan2", MAC: mac},
 		})
 	}
 	w.keeper(both)

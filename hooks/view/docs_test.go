@@ -56,7 +56,7 @@ func TestDocumented(t *testing.T) {
 			fields = append(fields, name)
 		}
 	}
-	compare("`--json`", fields, append(roles, "ok", "off", "failing: ", "systemd", "init", "option nudge"))
+	compare("`--json`", fields, append(roles, "ok", "off", "failing: ", "systemd", "init", "option arp_interval"))
 
 	var series []string
 	for _, m := range metrics(reports()["primary"], now) {

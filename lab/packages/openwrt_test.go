@@ -249,7 +249,7 @@ func TestConfigurations(t *testing.T) {
 			t.Errorf("%s with its examples: %v", path, err)
 			continue
 		}
-		if len(cfg.WANs) != 1 || !cfg.BackupGateway.IsValid() || cfg.WANs[0].Instance != "VI_1" || cfg.WANs[0].Hostname != "router" {
+		if len(cfg.WANs) != 1 || !cfg.BackupGateway.IsValid() || cfg.WANs[0].Instance != "VI_1" || cfg.WANs[0].DHCP.Hostname != "router" {
 			t.Errorf("%s with its examples: %+v", path, cfg)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 var testWAN = config.WAN{
-	Name: "wan", Parent: "eth2", MAC: []byte{2, 0, 0, 0, 0, 1}, DefaultRoute: true, Nudge: time.Minute,
+	Name: "wan", Parent: "eth2", MAC: []byte{2, 0, 0, 0, 0, 1}, DefaultRoute: true, ARPInterval: time.Minute,
 }
 
 // leased is a lease of an hour that begins at a time.
