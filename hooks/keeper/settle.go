@@ -60,9 +60,9 @@ func (k *Keeper) enlist(w *waiter, req hooks.Request) {
 	}
 }
 
-// announce has the WANs that a scope covers announce their addresses again.
+// announce is for a master that has heard a lower advert.
 func (k *Keeper) announce(i hooks.Intent) {
-	k.post(router.MACMoved{Scope: i.Scope, Reason: i.By()})
+	k.post(router.LowerAdvert{Scope: i.Scope, Reason: i.By()})
 }
 
 // dismiss answers a waiter whose time is over.

@@ -58,9 +58,9 @@ type (
 	}
 	// ReplicaHealth tells why the replication would do no job now, nil: it would.
 	ReplicaHealth struct{ Problem error }
-	// MACMoved gives a reason to believe that the switch sends the traffic of the
-	// shared MAC elsewhere.
-	MACMoved struct{ Scope, Reason string }
+	// LowerAdvert tells that another router was master for a moment, while this one
+	// was master all the time.
+	LowerAdvert struct{ Scope, Reason string }
 	// Woke tells that the time which Wake named has come.
 	Woke struct{}
 )

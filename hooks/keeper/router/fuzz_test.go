@@ -25,6 +25,7 @@ type world struct {
 	commits time.Duration // when the last commit was ordered
 	done    bool          // it has ended
 	reached bool          // a WAN has reached primary since
+	lower   bool          // a lower advert was heard
 	watched map[hooks.Process]bool
 	known   hooks.Intents
 	dead    map[hooks.Process]bool
@@ -79,7 +80,10 @@ func (w *world) execute(a Action) {
 	case Replicate:
 		switch a.Job {
 		case Commit:
-			w.must(w.role == hooks.Backup || !w.turned, "a primary commits")
+			if w.role == hooks.Primary && w.turned { // of a reclaim
+				w.must(w.lower && w.reached && a.Epoch == w.serve.Epoch, "a primary commits")
+				break
+			}
 			w.commits, w.done, w.reached = w.now, false, false
 		case Resume:
 			w.must(w.role == hooks.Primary && w.job == Replicate{Commit, a.Epoch} && w.reached, "Resume after %+v, an address is there: %v", w.job, w.reached)
@@ -111,7 +115,7 @@ func (w *world) intent() hooks.Intent {
 }
 
 func (w *world) happen() {
-	switch w.next() % 8 {
+	switch w.next() % 9 {
 	case 0, 1, 2:
 		i := w.intent()
 		e := Requested{Intents: []hooks.Intent{i}, Release: i.Role == hooks.Backup && w.next()%8 == 0}
@@ -148,6 +152,9 @@ func (w *world) happen() {
 			}
 			w.step(Replicated{Job: w.job.Job, Epoch: w.job.Epoch - late, Ended: w.now})
 		}
+	case 7:
+		w.lower = true
+		w.step(LowerAdvert{Scope: []string{"", "VI_1", "VI_3"}[w.next()%3]})
 	default:
 		w.now += time.Duration(w.next()) * 20 * time.Millisecond
 		if w.m.Wake() <= w.now {

@@ -56,6 +56,9 @@ type Machine struct {
 	faults  map[Job]string // of this role
 	last    Job            // that has ended
 	down    error          // why the replication would do no job now
+	// reclaiming: connections are being taken back from another master; again: and
+	// once more after that, since there was one again.
+	reclaiming, again bool
 
 	current *transition
 	past    []transition
@@ -128,8 +131,8 @@ func (m *Machine) learn(event Event) {
 		m.replicated(e)
 	case ReplicaHealth:
 		m.down = e.Problem
-	case MACMoved:
-		m.announce(e)
+	case LowerAdvert:
+		m.reclaim(e)
 	}
 }
 
@@ -254,7 +257,7 @@ func (m *Machine) joins(role hooks.Role, changed map[int]Verdict) bool {
 func (m *Machine) turn(role hooks.Role, by string) {
 	m.act(SetFallback{role})
 	clear(m.faults)
-	m.gate, m.resumed = 0, true
+	m.gate, m.resumed, m.reclaiming, m.again = 0, true, false, false
 	switch {
 	case role == hooks.Primary && !m.started && slices.ContainsFunc(m.wans, func(w member) bool { return w.found.Up }):
 		// It was primary before this keeper came: the connections are the kernel's own.
@@ -319,7 +322,7 @@ func (m *Machine) replicated(e Replicated) {
 	if e.Err != nil {
 		p.Error = e.Err.Error()
 	}
-	if t := m.of(e.Epoch); t != nil {
+	if t := m.of(e.Epoch); t != nil && !m.reclaiming {
 		p.At = e.Ended - t.at
 		t.extra = append(t.extra, p)
 	}
@@ -330,13 +333,42 @@ func (m *Machine) replicated(e Replicated) {
 	if e.Job == Commit && m.gate != 0 {
 		m.gate = m.now
 	}
+	m.reclaimed(e.Job)
 }
 
-// announce has WANs that are primary announce their addresses again.
-func (m *Machine) announce(e MACMoved) {
+// reclaim takes back what another router had for a moment: the MAC address in the
+// switches, and the connections, which went on there. What this router knows of
+// them is what they were before, and the firewall drops what does not fit.
+func (m *Machine) reclaim(e LowerAdvert) {
+	primary := false
 	for i, w := range m.wans {
 		if (hooks.Intent{Scope: e.Scope}).Covers(m.instances[i]) && w.ordered.Role == hooks.Primary {
 			m.act(Announce{i, e.Reason})
+			primary = true
+		}
+	}
+	switch {
+	case !primary || !m.resumed || !m.config.Replicated: // a promotion under way does all that
+	case m.reclaiming:
+		m.again = true
+	default:
+		m.reclaiming = true
+		m.act(Replicate{Commit, m.serving.Epoch})
+	}
+}
+
+// reclaimed continues when a job of that has ended: the other router needs what
+// this one has now, as after a promotion.
+func (m *Machine) reclaimed(j Job) {
+	switch {
+	case !m.reclaiming:
+	case j == Commit:
+		m.act(Replicate{Resume, m.serving.Epoch})
+	case j == Resume:
+		m.reclaiming = m.again
+		if m.again {
+			m.again = false
+			m.act(Replicate{Commit, m.serving.Epoch})
 		}
 	}
 }

@@ -208,11 +208,37 @@ func TestMachine(t *testing.T) {
 		}},
 		"the MAC moved, and a backup announces it": {true, two, func(r *rig) {
 			r.step(Started{})
-			r.do(MACMoved{}, "")
+			r.do(LowerAdvert{}, "")
 			r.step(r.of(hooks.Primary, "VI_2", 0, 0))
-			r.do(MACMoved{"VI_1", "x"}, "")
-			r.do(MACMoved{"VI_2", "x"}, "announce 1")
-			r.do(MACMoved{"", "x"}, "announce 1")
+			r.do(LowerAdvert{"VI_1", "x"}, "")
+			r.do(LowerAdvert{"VI_2", "x"}, "announce 1") // its promotion commits and resumes anyway
+			r.do(LowerAdvert{"", "x"}, "announce 1")
+		}},
+		"connections that went on elsewhere are not taken back": {true, nil, func(r *rig) {
+			r.primary()
+			r.step(Replicated{Job: Resume, Epoch: 2})
+			r.do(LowerAdvert{}, "announce 0; commit 2")
+			r.do(LowerAdvert{}, "announce 0") // once more, later
+			r.do(LowerAdvert{}, "announce 0")
+			r.do(Replicated{Job: Commit, Epoch: 2}, "resync 2")
+			r.do(Replicated{Job: Resume, Epoch: 2}, "commit 2")
+			r.do(Replicated{Job: Commit, Epoch: 2, Err: errTest}, "resync 2")
+			r.do(Replicated{Job: Resume, Epoch: 2}, "")
+			rep := r.m.Report(r.now, wallClock)
+			if last := rep.Transitions[len(rep.Transitions)-1]; len(last.Phases) != 2 {
+				r.t.Errorf("phases of the transition: %+v", last.Phases)
+			}
+			r.do(LowerAdvert{}, "announce 0; commit 2")
+			r.do(r.ask(hooks.Backup), "fallback backup; yield 3; serve 3 false; turned backup; order 0 3 backup linger")
+			r.do(Replicated{Job: Commit, Epoch: 2}, "")
+			r.do(Replicated{Job: Yield, Epoch: 3}, "")
+			r.do(LowerAdvert{}, "")
+		}},
+		"without replication something is taken back": {false, nil, func(r *rig) {
+			r.boot()
+			r.step(r.ask(hooks.Primary))
+			r.step(reached(0, 2))
+			r.do(LowerAdvert{}, "announce 0")
 		}},
 		"a change of one WAN is said to be another one's": {true, two, func(r *rig) {
 			r.step(Started{})
