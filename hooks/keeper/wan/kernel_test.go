@@ -77,6 +77,9 @@ func TestKernel(t *testing.T) {
 			r.after(healSoonest).do(Woke{}, "")
 			r.after(healSoonest).do(Woke{}, "apply 5")
 			r.do(done, "")
+			if n := strings.Count(strings.Join(r.logged, "\n"), "WARN restored what was changed"); n != 2 {
+				r.t.Errorf("logged %q", r.logged)
+			}
 		},
 		"nobody looks without an event": func(r *rig) {
 			r.primaryWith(5)

@@ -172,5 +172,31 @@ func TestLeases(t *testing.T) {
 				r.t.Errorf("logged %q", l)
 			}
 		},
+		"what is announced outlives its lease": func(r *rig) {
+			r.primaryWith(5)
+			r.do(MACMoved{"x"}, "") // put off: the first announcement has just begun
+			r.do(LeaseChanged{dhcp.Update{State: dhcp.Init}}, "publish nothing; apply")
+			r.do(done, "stopannouncing")
+			if at := r.m.Wake(); at <= r.now+announceSpacing {
+				r.t.Errorf("woken in %v", at-r.now)
+			}
+			r.do(bound(r.lease(5)), "apply 5")
+			r.do(done, "probe 5; publish 5") // somebody left the address there
+		},
+		"the log tells for how long something else was so": func(r *rig) {
+			r.primaryWith(5)
+			r.after(time.Minute).do(bound(r.lease(5)), "apply 5")
+			r.do(done, "publish 5")
+			r.after(time.Minute).do(bound(r.lease(6)), "apply 6")
+			r.do(added, "announce 6; publish 6")
+			r.after(time.Second).do(LeaseChanged{dhcp.Update{State: dhcp.Init}}, "publish nothing; apply")
+			r.do(done, "stopannouncing")
+			for i, want := range []string{"DEBUG lease renewed", "INFO lease changed", "INFO lease lost"} {
+				l := r.logged[len(r.logged)-3+i]
+				if !strings.HasPrefix(l, want) || i == 1 && !strings.Contains(l, "2m0s") || i == 2 && !strings.HasSuffix(l, "held1s") {
+					r.t.Errorf("logged %q, want %q", l, want)
+				}
+			}
+		},
 	})
 }
