@@ -17,10 +17,6 @@ func (r *Router) asInstalled() error {
 	if err := r.writeMachineID(); err != nil {
 		return err
 	}
-	// The image leaves out documentation, and with it the examples of a package.
-	if err := r.WriteFile("/etc/dpkg/dpkg.cfg.d/lab", "force-unsafe-io\n", 0o644); err != nil {
-		return err
-	}
 	// The image masks what a machine of the lab has no need of. A router applies
 	// /etc/sysctl.d when it boots.
 	const sysctl = "systemd-sysctl.service"

@@ -30,6 +30,84 @@ func TestDebianGuide(t *testing.T) {
 	}
 }
 
+// TestReadme does the same with the five minutes of README.md.
+func TestReadme(t *testing.T) {
+	w := buildBare(t, 120*time.Second)
+	for i := range 2 {
+		r := w.l.Router(i)
+		w.asBought(r)
+		w.reboots(r, w.typed(r, "README.md", "Debian in five minutes")...)
+	}
+	w.pair("docs/debian.md", "Check")
+}
+
+// TestMigration types what docs/debian.md prints for a pair that runs
+// primary-backup.sh as the tutorials have it: VRRP version 2, a stop that leaves
+// the WAN up. The two must never be primary at once.
+func TestMigration(t *testing.T) {
+	const file, section = "docs/debian.md", "Migrating from primary-backup.sh"
+	w := buildWith(t, 150*time.Second, lab.Options{Scheme: lab.Script, Conntrackd: true, Services: []string{"dnsmasq"}})
+	ar0, ar1 := w.l.Router(0), w.l.Router(1)
+	for i, r := range []*lab.Router{ar0, ar1} {
+		w.asBought(r)
+		conf, err := r.ReadFile("/etc/keepalived/keepalived.conf")
+		w.must(err)
+		old := strings.NewReplacer("vrrp_version 3", "vrrp_version 2", "advert_int 0.10", "advert_int 1",
+			fmt.Sprintf("priority %d", 250-30*i), fmt.Sprintf("priority %d", 150-50*i)).Replace(conf)
+		if strings.Count(old, "vrrp_version 2")+strings.Count(old, "advert_int 1\n")+strings.Count(old, fmt.Sprintf("priority %d\n", 150-50*i)) != 3 {
+			t.Fatalf("this is not an old configuration: %s", old)
+		}
+		w.must(r.WriteFile("/etc/keepalived/keepalived.conf", old, 0o644))
+		w.run(r, "systemctl", "enable", "keepalived")
+		w.must(r.StartKeepalived(w.ctx))
+	}
+	w.isMaster(ar0)
+	both := w.typed(ar0, file, section)
+	for _, r := range []*lab.Router{ar0, ar1} {
+		w.types(r, both...)
+	}
+	w.isMaster(ar0)
+
+	convert := w.typed(ar1, file, section, "on the backup")
+	convert = convert[len(both):]
+	change := w.typed(ar0, file, section, "on the primary")
+	change = change[len(both):]
+	if len(convert) != 2 || len(change) != 1 {
+		t.Fatalf("the section has changed: %q, %q", convert, change)
+	}
+	w.types(ar1, convert[0])
+	w.standsBy(ar1)
+	addr, _, err := ar0.HasWAN()
+	w.must(err)
+	w.handoverUntil(ar0, ar1, func() { w.types(ar0, change...) }, func() { w.isMaster(ar1) })
+	if got, _, err := ar1.HasWAN(); err != nil || got != addr {
+		t.Errorf("the address was %s and is %s (%v)", addr, got, err)
+	}
+	if link, err := ar0.Link("wan"); link != nil || err != nil {
+		t.Errorf("the old router still has %v (%v)", link, err)
+	}
+	// The other one: it is the better one, and takes the role back.
+	w.handoverUntil(ar1, ar0, func() { w.types(ar0, convert[0]) }, func() { w.isMaster(ar0) })
+	w.standsBy(ar1)
+
+	// VRRP as the examples have it.
+	w.types(ar1, convert[1])
+	ninth := func(r *lab.Router, variables string) {
+		for _, text := range w.typed(r, file, "Install") {
+			if strings.Contains(text, "/etc/keepalived/keepalived.conf") {
+				w.types(r, variables, "examples=/usr/share/doc/wanfail/examples", text)
+				w.run(r, "sed", "-i", "s/192.168.10./192.168.77./", "/etc/keepalived/keepalived.conf") // this LAN's
+			}
+		}
+	}
+	ninth(ar0, "name=ar0 priority=250")
+	ninth(ar1, "name=ar1 priority=220")
+	w.run(ar0, "systemctl", "restart", "keepalived")
+	w.isMaster(ar0)
+	w.run(ar1, "systemctl", "start", "keepalived")
+	w.standsBy(ar1)
+}
+
 // buildBare is build with routers on which nothing is set up.
 func buildBare(t *testing.T, limit time.Duration) *world {
 	t.Helper()
@@ -40,6 +118,8 @@ func buildBare(t *testing.T, limit time.Duration) *world {
 // brings the package there, as its administrator does.
 func (w *world) asBought(r *lab.Router) {
 	w.Helper()
+	// The image leaves out documentation, and with it the examples of a package.
+	w.must(r.WriteFile("/etc/dpkg/dpkg.cfg.d/lab", "force-unsafe-io\n", 0o644))
 	w.run(r, "dpkg", "--purge", "miniupnpd", "miniupnpd-nftables", "systemd-resolved", "network-manager")
 	name := fmt.Sprintf("wanfail_%s_%s.deb", older, runtime.GOARCH)
 	b, err := os.ReadFile(filepath.Join(sandbox.RepoDir, built, name))
