@@ -69,6 +69,8 @@ type Keeper struct {
 	owners     map[hooks.Process]context.CancelFunc
 	recorded   *hooks.Intents // read from the record meanwhile
 	unrecorded bool           // an intent came that is to be put on record
+	unreadable string         // why the record could not be read last
+	noticed    []func()       // tells WANs of the kernel's events, after the orders
 	fitness    *fitness.Facts // nil until the first look
 	wall       wallClock
 	memory     memory
@@ -247,11 +249,20 @@ func (k *Keeper) route(events <-chan netif.Event) error {
 		for _, u := range k.uplinks {
 			if ev.Kind == netif.Resync || ev.Name == u.wan.Name || ev.Name == u.wan.Parent || ev.MAC == u.wan.MAC.String() {
 				lost := ev.Kind == netif.LinkChanged && ev.Name == u.wan.Parent && !ev.Carrier
-				u.tell(wan.KernelChanged{CarrierLost: lost})
+				k.do(func() { k.notice(u, wan.KernelChanged{CarrierLost: lost}) })
 			}
 		}
 	}
 	return errors.New("the kernel reports no more events")
+}
+
+// notice has a WAN look at the kernel, after what is recorded by now: a hook that
+// mutes the link has recorded why, and what a late one has muted is not what the
+// newest request wants. Without that the one would be undone for a moment, and the
+// other would stay.
+func (k *Keeper) notice(u *uplink, e wan.KernelChanged) {
+	k.reload()
+	k.noticed = append(k.noticed, func() { u.tell(e) })
 }
 
 // adopt looks at what an earlier keeper left, and removes what belongs to no WAN

@@ -51,6 +51,10 @@ func (k *Keeper) settle(ctx context.Context) {
 		k.events = nil
 		k.step(ctx, events...)
 	}
+	for _, tell := range k.noticed {
+		tell()
+	}
+	k.noticed = nil
 	if k.unrecorded {
 		k.unrecorded = false
 		k.recorder.keep(k.machine.Intents())
@@ -115,9 +119,14 @@ func (k *Keeper) execute(ctx context.Context, a router.Action) {
 // load reads what was recorded.
 func (k *Keeper) load() (hooks.Intents, hooks.States) {
 	recorded, err := k.store.Load()
+	why := ""
 	if err != nil {
+		why = err.Error()
+	}
+	if why != "" && why != k.unreadable {
 		k.log.Error("cannot use the recorded intent", "error", err)
 	}
+	k.unreadable = why
 	states, _ := k.store.States() // the same error
 	return recorded, states
 }

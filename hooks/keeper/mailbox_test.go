@@ -25,7 +25,7 @@ func TestLatestWins(t *testing.T) {
 }
 
 // A WAN that is busy finds the newest order and one event of the kernel, however
-// many came; all else in order.
+// many came, which is after the order: what is seen is judged by it.
 func TestWaitingEventsAreMerged(t *testing.T) {
 	q := newQueue(mergeEvents)
 	order := func(epoch int, role hooks.Role) wan.Ordered {
@@ -38,7 +38,7 @@ func TestWaitingEventsAreMerged(t *testing.T) {
 	q.put(wan.GateOpened{Epoch: 9})
 	q.put(order(10, hooks.Backup))
 	<-q.wake
-	want := []wan.Event{wan.KernelChanged{CarrierLost: true}, wan.GateOpened{Epoch: 9}, order(10, hooks.Backup)}
+	want := []wan.Event{order(10, hooks.Backup), wan.KernelChanged{CarrierLost: true}, wan.GateOpened{Epoch: 9}}
 	if got := q.take(); !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

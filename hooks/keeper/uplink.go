@@ -53,11 +53,16 @@ func newUplink(c config.WAN, k kernel, leaseFile dhcp.File, pubs []Publisher, lo
 }
 
 // mergeEvents keeps of orders the newest, and of the kernel's events one: a look
-// covers all that came before it. So a WAN that is busy is never far behind.
+// covers all that came before it. So a WAN that is busy is never far behind. A look
+// comes after the order that came meanwhile: what is seen is judged by that.
 func mergeEvents(waiting []wan.Event, e wan.Event) []wan.Event {
 	switch e := e.(type) {
 	case wan.Ordered:
 		waiting = slices.DeleteFunc(waiting, func(o wan.Event) bool { _, older := o.(wan.Ordered); return older })
+		look := slices.IndexFunc(waiting, func(o wan.Event) bool { _, is := o.(wan.KernelChanged); return is })
+		if look >= 0 {
+			return slices.Insert(waiting, look, wan.Event(e))
+		}
 	case wan.KernelChanged:
 		for i, o := range waiting {
 			if o, ok := o.(wan.KernelChanged); ok {
