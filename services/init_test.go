@@ -433,3 +433,13 @@ func TestDetect(t *testing.T) {
 		t.Errorf("with systemd: %s, want %s", got, want)
 	}
 }
+
+// A daemon that dies of its configuration is alive when its script returns.
+func TestInitDiesAtOnce(t *testing.T) {
+	f := newFakeInit(t)
+	// Stopped at first; after the start it runs for one look.
+	f.write("dies", "#!/bin/sh\ncase $1 in\nstart) echo >DIR/run/started ;;\nstop) ;;\nstatus)\n"+
+		"\t[ -e DIR/run/started ] || exit 3\n\t[ -e DIR/run/looked ] && exit 1\n\techo >DIR/run/looked ;;\nesac\n", 0o755)
+	f.startSettle = 100 * time.Millisecond
+	check(t, f.converge(true, "dies")[0], false, "still stopped")
+}

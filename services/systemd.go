@@ -123,11 +123,33 @@ func (s *systemd) reach(ctx context.Context, name string, want State, act func(*
 		if err != nil {
 			return explain(u.Name, err)
 		}
-		if u, err = s.find(ctx, name); err != nil || u.state() == want {
+		if u, err = s.find(ctx, name); err == nil && want == Running && u.state() == Running {
+			u, err = s.steady(ctx, name, u)
+		}
+		if err != nil || u.state() == want {
 			return err
 		}
 		return s.failure(ctx, u, result)
 	}
+}
+
+// steady looks once more at a service that has just been started, if systemd takes
+// it for started as soon as its program runs (Type=simple or exec,
+// systemd.service(5)): one that dies of its configuration has not.
+func (s *systemd) steady(ctx context.Context, name string, u unit) (unit, error) {
+	b, err := s.connected(ctx)
+	if err != nil {
+		return u, err
+	}
+	if kind := property(ctx, b, u.Name, "Service", "Type"); kind != "simple" && kind != "exec" {
+		return u, nil
+	}
+	select {
+	case <-time.After(steady):
+	case <-ctx.Done():
+		return u, context.Cause(ctx)
+	}
+	return s.find(ctx, name)
 }
 
 // failure describes a unit that is not as wanted although its job has ended.

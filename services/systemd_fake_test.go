@@ -41,6 +41,7 @@ type fakeUnit struct {
 	file   string        // state of the unit's file
 	after  string        // ActiveState after a start, if not active
 	deaf   bool          // jobs do not end
+	dies   time.Duration // how long after its start it fails; 0: never
 }
 
 // fakeExec is a command as systemd's properties ExecStartPre and others have it.
@@ -277,6 +278,13 @@ func (f *fakeSystemd) finish(u *fakeUnit) {
 		if u.after != "" {
 			state = u.after
 		}
+	}
+	if state == "active" && u.dies > 0 {
+		time.AfterFunc(u.dies, func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.set(u, "failed")
+		})
 	}
 	job, id := u.JobPath, u.JobId
 	u.JobId, u.JobType, u.JobPath, u.SubState = 0, "", "/", "x"

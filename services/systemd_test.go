@@ -127,6 +127,21 @@ func TestSystemdFailures(t *testing.T) {
 	}
 }
 
+// Of a service without readiness systemd says that it runs when its program does. A
+// program that dies of its configuration takes some milliseconds for that.
+func TestSystemdDiesAtOnce(t *testing.T) {
+	s, f := fakeManager(t)
+	for name, kind := range map[string]string{"simple": "simple", "exec": "exec", "ready": "notify"} {
+		u := f.add(name+".service", "inactive")
+		u.dies, u.props = 5*time.Millisecond, map[string]any{"Type": kind, "Result": "exit-code", "ExecMainStatus": int32(4)}
+	}
+	f.add("lives.service", "inactive").props = map[string]any{"Type": "simple"}
+	check(t, Converge(t.Context(), s, []string{"simple"}, true, time.Second)[0], false, "simple.service is failed (x, exit-code 4)")
+	check(t, Converge(t.Context(), s, []string{"exec"}, true, time.Second)[0], false, "exit-code 4")
+	check(t, Converge(t.Context(), s, []string{"lives"}, true, time.Second)[0], true, "")
+	check(t, Converge(t.Context(), s, []string{"ready"}, true, time.Second)[0], true, "") // it had said so
+}
+
 func TestSystemdJobThatDoesNotEnd(t *testing.T) {
 	s, f := fakeManager(t)
 	f.add("deaf.service", "inactive").deaf = true

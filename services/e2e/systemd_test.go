@@ -27,6 +27,7 @@ var units = map[string]string{
 	"we-fork":    "[Unit]\nAfter=we-plain.service\n[Service]\nType=forking\nExecStart=/bin/sh -c 'sleep 1000 & exit 0'\n",
 	"we-fails":   "[Service]\nType=notify\nExecStart=/bin/sh -c 'exit 3'\n",
 	"we-pre":     "[Service]\nExecStartPre=/bin/true\nExecStartPre=/bin/sh -c 'exit 5'\nExecStart=/bin/sleep 1000\n",
+	"we-dies":    "[Service]\nExecStart=/bin/sh -c 'sleep 0.005; exit 4'\n",
 	"we-crashes": "[Service]\nRestart=always\nRestartSec=1000\nExecStart=/bin/sh -c 'test -e /run/we-cured && exec sleep 1000; exit 1'\n",
 	"we-never":   "[Unit]\nConditionPathExists=/nonexistent\n[Service]\nExecStart=/bin/sleep 1000\n",
 	"we-slow":    "[Service]\nType=notify\nTimeoutStartSec=100\nExecStart=/bin/sleep 1000\n",
@@ -135,7 +136,7 @@ func TestConverge(t *testing.T) {
 func TestFailures(t *testing.T) {
 	m := manager(t)
 	for name, problem := range map[string]string{
-		"we-fails": "exit-code 3", "we-pre": "exit-code 5 of ExecStartPre /bin/sh", "we-never": "a condition of the unit is not met", "we-masked": "systemctl unmask we-masked.service",
+		"we-fails": "exit-code 3", "we-dies": "exit-code 4", "we-pre": "exit-code 5 of ExecStartPre /bin/sh", "we-never": "a condition of the unit is not met", "we-masked": "systemctl unmask we-masked.service",
 		"we-absent": "not installed", "we-typo": "bad-setting",
 	} {
 		want(t, one(t, m, name, true, 5*time.Second), false, problem)
