@@ -138,7 +138,7 @@ func TestMachine(t *testing.T) {
 		}},
 		"the death of a keepalived that asked for backup counts": {false, nil, func(r *rig) {
 			r.boot()
-			r.do(r.of(hooks.Backup, "", 10, 0), "watch 10 0s")
+			r.do(r.of(hooks.Backup, "", 10, 11), "watch 10 0s")
 			r.do(Gone{process(10), Exited}, "")
 		}},
 		"a person's request ends with a keepalived": {false, nil, func(r *rig) {
@@ -217,6 +217,9 @@ func TestMachine(t *testing.T) {
 		"connections that went on elsewhere are not taken back": {true, nil, func(r *rig) {
 			r.primary()
 			r.step(Replicated{Job: Resume, Epoch: 2})
+			r.do(LowerAdvert{}, "announce 0; commit 2")
+			r.do(Replicated{Job: Commit, Epoch: 2}, "resync 2")
+			r.do(Replicated{Job: Resume, Epoch: 2}, "")
 			r.do(LowerAdvert{}, "announce 0; commit 2")
 			r.do(LowerAdvert{}, "announce 0") // once more, later
 			r.do(LowerAdvert{}, "announce 0")
