@@ -114,6 +114,8 @@ define packages_openwrt_stage
 	install -Dm755 packaging/openwrt/files/lib/netifd/proto/wanfail.sh $(1)/lib/netifd/proto/wanfail.sh && \
 	install -Dm644 packaging/openwrt/files/lib/upgrade/keep.d/wanfail $(1)/lib/upgrade/keep.d/wanfail && \
 	install -Dm644 -t $(1)/usr/share/wanfail/hooks.d packaging/hooks.d/* && \
+	install -Dm755 packaging/openwrt/files/usr/share/wanfail/remove $(1)/usr/share/wanfail/remove && \
+	packaging/openwrt/examples.sh packaging $(1)/usr/share/wanfail && \
 	install -Dm600 packaging/openwrt/files/etc/config/wanfail $(1)/etc/config/wanfail
 endef
 

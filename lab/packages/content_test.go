@@ -34,8 +34,16 @@ var openwrtFiles = []string{
 	"0755 /lib/netifd/proto/wanfail.sh",
 	"0644 /lib/upgrade/keep.d/wanfail",
 	"0755 /usr/sbin/wanfail",
+	"0644 /usr/share/wanfail/conntrackd/conntrackd-lan.conf",
+	"0644 /usr/share/wanfail/conntrackd/conntrackd-link.conf",
 	"0644 /usr/share/wanfail/hooks.d/dyndns",
 	"0644 /usr/share/wanfail/hooks.d/notify-mail",
+	"0644 /usr/share/wanfail/keepalived/keepalived-check.conf",
+	"0644 /usr/share/wanfail/keepalived/keepalived-drill.conf",
+	"0644 /usr/share/wanfail/keepalived/keepalived-fast.conf",
+	"0644 /usr/share/wanfail/keepalived/keepalived-fifo.conf",
+	"0644 /usr/share/wanfail/keepalived/keepalived.conf",
+	"0755 /usr/share/wanfail/remove",
 }
 
 // debFiles is all that the Debian package puts on a router.

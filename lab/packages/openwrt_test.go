@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -201,21 +202,59 @@ func TestPackageScripts(t *testing.T) {
 	r.copy(t, "testdata/record", "bin/sleep", 0o755)
 	r.write(t, "var/run/wanfail/intent.json", "{}", 0o600)
 
-	// Removal: backup by the keeper, stop, wait for its end, backup without it.
-	r.answer(t, "wanfail", `if [ "$1" = running ]; then
+	for _, service := range []string{"dnsmasq", "odhcpd"} {
+		r.copy(t, "testdata/record", "etc/init.d/"+service, 0o755)
+	}
+	const running = `if [ "$1" = running ]; then
 	[ ! -e /second ] || exit 1
 	: >/second
-fi`)
-	r.run(t, nil, "/prerm").want(t, 0,
-		"wanfail [backup]", "wanfail [stop]", "wanfail [running]", "sleep [1]", "wanfail [running]", "wanfail [backup]",
-		"default_prerm [root=] [pkgname=wanfail] [PKG_UPGRADE=]")
+fi
+`
+	removal := []string{
+		"wanfail [status] [--json]", "wanfail [backup]", "wanfail [stop]", "wanfail [running]", "sleep [1]",
+		"wanfail [running]", "wanfail [backup]", "uci [-q] [show] [wanfail]",
+	}
+	frame := "default_prerm [root=] [pkgname=wanfail] [PKG_UPGRADE=]"
+
+	// Never configured: the services are the user's.
+	r.answer(t, "wanfail", running)
+	r.run(t, nil, "/prerm").want(t, 0, append(removal[:8:8], frame)...)
 	if _, err := os.Stat(r.path("var/run/wanfail")); !os.IsNotExist(err) {
 		t.Errorf("run directory after the removal: %v", err)
 	}
 
+	// A primary: the LAN has DHCP and DNS afterwards, now and after a boot.
+	r.answer(t, "uci", "echo wanfail.globals=wanfail; echo wanfail.isp=wan")
+	r.answer(t, "dnsmasq", `[ "$1" != enabled ] || exit 1`)
+	r.answer(t, "wanfail", `[ "$1" != status ] || { echo '{"role":"primary"}'; exit; }
+`+running)
+	if err := os.Remove(r.path("second")); err != nil {
+		t.Fatal(err)
+	}
+	res := r.run(t, nil, "/prerm")
+	want := append(removal[:8:8], "uci [-q] [show] [wanfail]", "dnsmasq [enabled]", "dnsmasq [enable]", "dnsmasq [start]",
+		"odhcpd [enabled]", "odhcpd [start]", frame)
+	if !slices.Equal(res.calls, want) || res.code != 0 {
+		t.Errorf("removal on a primary: exit code %d, calls:\n%s", res.code, strings.Join(res.calls, "\n"))
+	}
+	for _, line := range []string{"dnsmasq starts at boot again", "dnsmasq is started", "odhcpd is started", "has no WAN any more", "keepalived stop"} {
+		if !strings.Contains(res.out, line) {
+			t.Errorf("the removal does not say %q: %s", line, res.out)
+		}
+	}
+
+	// A backup, with services of its own choice: the peer serves the LAN.
+	r.answer(t, "uci", `echo wanfail.isp=wan; echo "wanfail.globals.service='dnsmasq'"`)
+	r.answer(t, "wanfail", running)
+	res = r.run(t, nil, "/prerm")
+	calls := strings.Join(res.calls, "\n")
+	if !strings.Contains(calls, "dnsmasq [enable]") || strings.Contains(calls, "[start]") || strings.Contains(calls, "odhcpd") {
+		t.Errorf("removal on a backup:\n%s", calls)
+	}
+
 	// A keeper that never ends, and a backup that fails, hold nothing up for ever.
 	r.answer(t, "wanfail", `[ "$1" = running ] || exit 1`)
-	res := r.run(t, nil, "/prerm")
+	res = r.run(t, nil, "/prerm")
 	if n := strings.Count(strings.Join(res.calls, "\n"), "sleep"); res.code != 0 || n != 6 {
 		t.Errorf("exit code %d after %d s, want 0 after 6", res.code, n)
 	}
