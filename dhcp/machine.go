@@ -280,9 +280,7 @@ func (m *machine) due(now time.Duration, s *step) {
 		m.began = min(m.began, now) // a lease that ends may begin it before its turn
 		m.discover(now, s)
 	case Selecting:
-		if m.tries > 0 {
-			m.unanswered(NoAnswer)
-		}
+		m.unanswered(NoAnswer)
 		m.discover(now, s)
 	case Requesting:
 		if m.tries < requestTries {
@@ -292,10 +290,8 @@ func (m *machine) due(now time.Duration, s *step) {
 		m.unanswered(OffersNoAck)
 		m.avoid = m.offer.Server
 		m.acquire(now)
-		m.due(now, s)
 	case InitReboot:
 		m.state, m.tries, m.xid, m.sent, m.other, m.unusable = Rebooting, 0, m.dice.Uint32(), now, false, nil
-		m.began = now
 		m.ask(now, reboot, m.wish, netip.Addr{}, s)
 	case Rebooting:
 		if m.tries < rebootTries {
@@ -303,7 +299,6 @@ func (m *machine) due(now time.Duration, s *step) {
 			return
 		}
 		m.unconfirmed(now)
-		m.due(now, s)
 	case Bound:
 		if t1, ok := m.lease.deadline(m.lease.T1); m.unproven == 0 && (!ok || now < t1) {
 			m.restart(now) // any server may answer, not only that of the lease
@@ -361,10 +356,7 @@ func (m *machine) refresh(now time.Duration, s *step) {
 	if m.state == Rebinding {
 		kind, span = rebind, m.lease.TTL
 	}
-	deadline, ok := m.lease.deadline(span)
-	if !ok {
-		deadline = never
-	}
+	deadline, _ := m.lease.deadline(span)
 	if m.unusable != nil {
 		m.unanswered(NoAnswer)
 	}

@@ -130,8 +130,8 @@ func TestNothingWaitsForEver(t *testing.T) {
 			if r.do(r.nakFrom(serverB)); !waiting(r) {
 				t.Fatalf("%v: the answer of another server does not wait", s)
 			}
-			if end(r); waiting(r) {
-				t.Errorf("%v, %s: %+v waits until %v", s, name, r.m.held, r.m.collect)
+			if end(r); waiting(r) || r.m.hear != never {
+				t.Errorf("%v, %s: %+v waits until %v, the window is open until %v", s, name, r.m.held, r.m.collect, r.m.hear)
 			}
 			for range 5 {
 				if r.last.wake != never {
@@ -139,6 +139,17 @@ func TestNothingWaitsForEver(t *testing.T) {
 				}
 			}
 		}
+	}
+	// The next attempt has another xid, so what waits is of no use to it.
+	r := reach(t, Renewing)
+	r.now = r.m.lease.Acquired + r.m.lease.T2 - collectWindow/3
+	r.do(evTick{})
+	r.do(r.nakFrom(serverB))
+	if r.tick(); r.m.state != Rebinding || waiting(r) {
+		t.Errorf("%v: %+v waits until %v", r.m.state, r.m.held, r.m.collect)
+	}
+	for range 3 {
+		r.tick()
 	}
 	// Nor does an offer.
 	probe := rig{now: 1000 * time.Second}
@@ -176,6 +187,7 @@ func TestLinkAndLocalTrouble(t *testing.T) {
 			t.Fatal("nothing is sent again")
 		}
 	}
+	r.do(evUnsent{})
 	r.do(evCarrier{false})
 	r.now += time.Minute
 	r.do(evCarrier{true})
@@ -184,6 +196,18 @@ func TestLinkAndLocalTrouble(t *testing.T) {
 	}
 	if r.do(evUnsent{}); r.last.wake != r.now+localRetry {
 		t.Errorf("after the link came back: wait %v", r.last.wake-r.now)
+	}
+	// Where nothing was to be sent, nothing is sent sooner.
+	r = reach(t, Init)
+	for range 3 {
+		r.tickUntil(Selecting)
+		r.do(r.offer())
+		r.tickUntil(Requesting)
+		r.do(r.nak())
+	}
+	wake := r.last.wake
+	if r.do(evUnsent{}); r.last.wake != wake || r.m.failures != 0 {
+		t.Errorf("a failure while waiting: wakes in %v instead of %v", r.last.wake-r.now, wake-r.now)
 	}
 	// A packet that leaves ends it, too, and the finding with it.
 	r = reach(t, Selecting)
@@ -222,5 +246,144 @@ func TestAcquisitionAfterAReview(t *testing.T) {
 	r.do(evReview{refusal: errNoServer})
 	if r.do(r.msg(dhcpv4.MessageTypeOffer, testLease(serverB, "192.0.2.7"))); r.m.state != Requesting {
 		t.Errorf("an offer waits: %v", r.m.state)
+	}
+}
+
+// Each acquisition begins anew: the waits, and what was seen of other servers.
+func TestAcquisitionsAreSeparate(t *testing.T) {
+	r := reach(t, Requesting)
+	r.do(r.msg(dhcpv4.MessageTypeOffer, testLease(serverB, "192.0.2.7")))
+	if r.do(r.ack()); r.m.diag != OtherServer {
+		t.Fatalf("diagnosis %v", r.m.diag)
+	}
+	for _, s := range []State{Renewing, Rebooting} {
+		if s == Rebooting {
+			r.do(evCarrier{false})
+			r.now += time.Minute
+			r.do(evCarrier{true})
+			r.do(r.ack())
+		} else {
+			r.tickUntil(Renewing)
+			r.do(r.nak())
+			r.do(r.offer())
+			r.do(r.ack())
+		}
+		if r.m.state != Bound || r.m.diag != OK {
+			t.Errorf("after %v with one server: %v, diagnosis %v", s, r.m.state, r.m.diag)
+		}
+		r.m.other = true
+	}
+	// Silence to REQUESTs, then the first DISCOVER again waits 4 s.
+	r = reach(t, Requesting)
+	r.tickUntil(Selecting)
+	sent := r.now
+	if r.tick(); r.now-sent > 5*time.Second {
+		t.Errorf("the first DISCOVER waits %v", r.now-sent)
+	}
+	r = reach(t, Selecting)
+	for range 6 {
+		r.tick()
+	}
+	r.do(r.offer())
+	sent = r.now
+	if r.tick(); r.now-sent > 5*time.Second || r.last.send.kind != selectOffer {
+		t.Errorf("the first REQUEST waits %v", r.now-sent)
+	}
+	r = reach(t, Rebooting)
+	sent = r.now
+	r.tick()
+	r.do(evCarrier{false})
+	r.do(evCarrier{true})
+	for r.m.state != Rebooting || r.last.send == nil {
+		r.tick()
+	}
+	sent = r.now
+	if r.tick(); r.now-sent > 5*time.Second || r.last.send == nil || r.last.send.kind != reboot {
+		t.Errorf("the first INIT-REBOOT after a flap waits %v, then %+v", r.now-sent, r.last.send)
+	}
+}
+
+// Each exchange has an xid of its own, its retransmissions share it.
+func TestTransactions(t *testing.T) {
+	r := reach(t, Selecting)
+	xids := map[uint32]requestKind{r.m.xid: discover}
+	fresh := func(what requestKind) {
+		t.Helper()
+		last := r.sent[len(r.sent)-1]
+		if other, used := xids[last.xid]; used || last.kind != what {
+			t.Errorf("%v has the xid of a %v, want a fresh one of a %v", last.kind, other, what)
+		}
+		xids[last.xid] = what
+	}
+	r.tick()
+	if r.m.xid != r.sent[0].xid {
+		t.Error("a DISCOVER that is sent again has another xid")
+	}
+	r.do(r.offer())
+	r.do(r.ack())
+	r.tickUntil(Renewing)
+	fresh(renew)
+	r.do(r.nak())
+	fresh(discover)
+	r.do(r.offer())
+	r.do(r.ack())
+	for range 2 {
+		r.do(evCarrier{false})
+		r.now += time.Minute
+		r.do(evCarrier{true})
+		fresh(reboot)
+		r.do(r.ack())
+	}
+	r.tickUntil(Rebinding)
+	fresh(rebind)
+
+	r, xids = newRig(t, Config{RapidCommit: true}, evStart{carrier: true}), map[uint32]requestKind{}
+	fresh(discover)
+	for range 3 { // each may be answered by a lease that counts from it
+		r.tick()
+		fresh(discover)
+	}
+}
+
+// The lease counts from its REQUEST, not from the DISCOVER.
+func TestLeaseCountsFromTheFirstRequest(t *testing.T) {
+	r := reach(t, Selecting)
+	r.now += 700 * time.Millisecond
+	r.do(r.offer())
+	sent := r.now
+	r.now += time.Second
+	if r.do(r.ack()); r.m.lease.Acquired != sent {
+		t.Errorf("acquired %v, the REQUEST was sent at %v", r.m.lease.Acquired, sent)
+	}
+}
+
+// An infinite lease whose confirmation could not leave, and whose RENEW is then
+// not answered.
+func TestInfiniteLeaseInDoubt(t *testing.T) {
+	r := reach(t, Requesting)
+	e := r.ack()
+	e.lease.TTL, e.lease.T1, e.lease.T2 = Infinite, Infinite, Infinite
+	r.do(e)
+	r.tick()
+	for r.m.state == Rebooting {
+		r.do(evUnsent{})
+		r.tick()
+	}
+	if r.m.diag != OK {
+		t.Errorf("what did not leave was not answered: %v", r.m.diag)
+	}
+	r.tickUntil(Renewing)
+	asked := r.now
+	r.tickUntil(Bound)
+	if r.now != asked+answerWindow {
+		t.Errorf("it waits %v for an answer", r.now-asked)
+	}
+	if r.m.diag != NoAnswer || r.m.lease == nil {
+		t.Errorf("diagnosis %v, lease %v", r.m.diag, r.m.lease)
+	}
+	ended := r.now
+	r.now += time.Second
+	if r.do(evConfirm{}); r.last.send != nil || r.last.wake != ended+confirmSpacing {
+		t.Errorf("asks again in %v: %+v", r.last.wake-ended, r.last.send)
 	}
 }

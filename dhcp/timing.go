@@ -88,14 +88,7 @@ func nakDelay(n int) time.Duration {
 // renewWait is the wait for the next attempt to renew or rebind: half of what
 // remains until the deadline, but not less than the step.
 func renewWait(now, deadline, ttl time.Duration) time.Duration {
-	step := renewStep
-	if ttl != Infinite {
-		step = min(step, max(ttl/16, renewStepMin))
-	}
-	if deadline == never {
-		return step
-	}
-	return max((deadline-now)/2, step)
+	return max((deadline-now)/2, min(renewStep, max(ttl/16, renewStepMin)))
 }
 
 // setTimers fills in the T1 and T2 that the server left out or got wrong
