@@ -3,8 +3,8 @@ package hooks
 import (
 	"fmt"
 	"slices"
-	"time"
 	"strings"
+	"time"
 )
 
 // States are what keepalived said last, at most one intent for each instance or

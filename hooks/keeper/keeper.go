@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wanfail/wanfail/hooks"
@@ -62,6 +63,7 @@ type Keeper struct {
 	fallback    *fallback
 	ports       *ports
 	recorder    *recorder
+	known       atomic.Pointer[hooks.Intents] // to the machine, for the uplinks
 
 	// What follows belongs to the loop.
 	machine    *router.Machine
@@ -104,9 +106,11 @@ func New(o Options) *Keeper {
 		k.Options = k.stepped()
 	}
 	for i, w := range o.Config.WANs {
-		k.uplinks = append(k.uplinks, newUplink(w, o.Network, o.RunDir.Lease(w.Name), k.Publishers, o.Log,
-			func(s wan.State) { k.post(router.Reached{WAN: i, State: s}) }))
-		k.uplinks[i].virtual = o.Config.BackupGateway
+		u := newUplink(w, o.Network, o.RunDir.Lease(w.Name), k.Publishers, o.Log,
+			func(s wan.State) { k.post(router.Reached{WAN: i, State: s}) })
+		u.virtual = o.Config.BackupGateway
+		u.overtaken = func() bool { return k.overtaken(u) }
+		k.uplinks = append(k.uplinks, u)
 	}
 	return k
 }
@@ -263,6 +267,27 @@ func (k *Keeper) route(events <-chan netif.Event) error {
 func (k *Keeper) notice(u *uplink, e wan.KernelChanged) {
 	k.reload()
 	k.noticed = append(k.noticed, func() { u.tell(e) })
+}
+
+// overtaken reports whether the record has a request by which the WAN is to be
+// backup, and which the loop has not obeyed yet. Then it does so next. The uplink
+// asks before it would undo what somebody has changed: a hook that mutes the link
+// has recorded why.
+func (k *Keeper) overtaken(u *uplink) bool {
+	recorded, err := k.store.Load()
+	known := k.known.Load()
+	if err != nil || known == nil {
+		return false
+	}
+	for _, i := range *known {
+		recorded, _ = recorded.With(i)
+	}
+	i, ok := recorded.For(u.wan.Instance)
+	if !ok || i.Role == hooks.Primary {
+		return false
+	}
+	k.do(func() { k.notice(u, wan.KernelChanged{}) })
+	return true
 }
 
 // adopt looks at what an earlier keeper left, and removes what belongs to no WAN

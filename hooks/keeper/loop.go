@@ -68,7 +68,10 @@ func (k *Keeper) settle(ctx context.Context) {
 }
 
 func (k *Keeper) step(ctx context.Context, events ...router.Event) {
-	for _, a := range k.machine.Step(dhcp.BootTime(), events...) {
+	actions := k.machine.Step(dhcp.BootTime(), events...)
+	known := k.machine.Intents()
+	k.known.Store(&known)
+	for _, a := range actions {
 		k.execute(ctx, a)
 	}
 }

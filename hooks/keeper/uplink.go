@@ -39,6 +39,7 @@ type uplink struct {
 	machine   *wan.Machine
 	inbox     *queue[wan.Event]
 	report    func(wan.State) // must not block
+	overtaken func() bool     // a newer order is on its way; nil: that cannot be
 	publish   *publishing
 	client    *client    // runs while primary
 	announcer *announcer // runs while the address is up
@@ -165,6 +166,10 @@ func (u *uplink) call(ctx context.Context, a wan.Action) (d wan.Done) {
 			d.Observed, d.Err = u.kernel.Glance(ctx, wan.Link(u.wan))
 		}
 	case wan.Apply:
+		if a.Repair && u.overtaken != nil && u.overtaken() {
+			d.Overtaken = true
+			break
+		}
 		d.Changes, d.Err = u.kernel.Apply(ctx, a.Desired)
 	case wan.Mute:
 		d.Err = u.kernel.Mute(ctx, wan.Link(u.wan))

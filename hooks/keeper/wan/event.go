@@ -59,6 +59,7 @@ type (
 		Observed   netif.Observed // of Observe
 		Remembered *dhcp.Lease    // of Observe
 		Changes    netif.Changes  // of Apply
+		Overtaken  bool           // of Apply: a newer order is on its way, nothing was done
 		Deleted    bool           // of Purge
 		Err        error
 	}
@@ -72,8 +73,13 @@ type (
 	// Observe reads the kernel: link and parent or, in full, also addresses and
 	// routes, and the remembered lease.
 	Observe struct{ Full bool }
-	// Apply makes the kernel equal Desired and lets the link transmit.
-	Apply struct{ Desired netif.Desired }
+	// Apply makes the kernel equal Desired and lets the link transmit. With Repair
+	// it is up already, as far as is known, and somebody may have muted it for the
+	// sake of a newer order: then nothing is done, and Done says so.
+	Apply struct {
+		Desired netif.Desired
+		Repair  bool
+	}
 	// Mute stops every transmission with the shared MAC.
 	Mute struct{}
 	// Purge deletes the link.

@@ -168,3 +168,29 @@ func TestRefreshed(t *testing.T) {
 		t.Errorf("%+v", w)
 	}
 }
+
+// What keeps a primary as it is may not undo what was done for a newer order: then
+// it waits for that order. What an order asks for need not be compared.
+func TestRepairIsOvertaken(t *testing.T) {
+	r := newRig(t)
+	r.backupFirst()
+	l := r.lease(7)
+	r.do(openPrimary(2), "apply")
+	if r.last.(Apply).Repair {
+		t.Error("a promotion is no repair")
+	}
+	r.do(created, "startdhcp")
+	r.do(done, "")
+	r.do(bound(l), "apply 7")
+	r.do(added, "announce 7; publish 7")
+	r.do(KernelChanged{}, "glance")
+	r.do(Done{Observed: seenMuted(l)}, "carrier true; apply 7")
+	if !r.last.(Apply).Repair {
+		t.Error("the WAN of a primary was found mute: that is a repair")
+	}
+	r.do(Done{Overtaken: true}, "")
+	if s := r.m.State(); s.Epoch != 2 || !s.Held {
+		t.Errorf("%+v", s)
+	}
+	r.do(backup(3), "canceldhcp; mute")
+}

@@ -52,11 +52,14 @@ func (m *Machine) raise(c call) {
 	}
 	desired := Plan(m.wan, lease, m.now)
 	c.purpose, c.addressed = raising, desired.Addr.IsValid()
-	m.ask(Apply{desired}, c)
+	m.ask(Apply{desired, c.repair || m.held}, c)
 }
 
 // raised continues after Apply.
 func (m *Machine) raised(c call, d Done) {
+	if d.Overtaken {
+		return
+	}
 	m.fail(d.Err)
 	if d.Err != nil {
 		m.held = false
