@@ -87,7 +87,7 @@ $(DEB_ARCHS:%=packages-deb-%): packages-deb-%: $(PACKAGES_DIR)/deb-%/wanfail $(P
 	for dir in conntrackd dnsmasq hooks.d keepalived miniupnpd networkd nftables sysctl; do \
 		install -Dm644 -t $(stage)/usr/share/doc/wanfail/examples/$$dir packaging/$$dir/* || exit; \
 	done && \
-	if [ -f docs/debian.md ]; then install -Dm644 -t $(stage)/usr/share/doc/wanfail docs/debian.md; fi && \
+	install -Dm644 -t $(stage)/usr/share/doc/wanfail docs/debian.md docs/sessions.md docs/status.md docs/transitions.md && \
 	if [ -f CHANGELOG.md ]; then \
 		install -d $(stage)/usr/share/doc/wanfail && gzip -9nc CHANGELOG.md >$(stage)/usr/share/doc/wanfail/changelog.gz; \
 	fi && \

@@ -29,7 +29,8 @@ shows what is on record and what the kernel holds, and exits with 1.
 With --watch it follows until it is interrupted: on a terminal in place, else
 one report after the other, with --json one in a line.
 
-The forms of --json and --prometheus are stable; docs/status.md describes them.`,
+The forms of --json and --prometheus are stable; they are described in
+/usr/share/doc/wanfail/status.md.`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "follow what changes, as it changes", DisableDefaultText: true},
 			&cli.BoolFlag{Name: "json", Usage: "as JSON", DisableDefaultText: true},

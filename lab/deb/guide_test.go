@@ -30,6 +30,38 @@ func TestDebianGuide(t *testing.T) {
 	}
 }
 
+// TestDebianGuideOptions: systemd-resolved and miniupnpd, whose Debian packages do
+// what the guide has to undo.
+func TestDebianGuideOptions(t *testing.T) {
+	const file = "docs/debian.md"
+	w := buildBare(t, 90*time.Second)
+	r := w.l.Router(0)
+	w.asBought(r, "network-manager")
+	w.run(r, "systemctl", "enable", "systemd-resolved", "miniupnpd")
+	w.run(r, "ln", "-sf", "../run/systemd/resolve/stub-resolv.conf", "/etc/resolv.conf")
+	texts := w.typed(r, file, "Install", "on a router with ifupdown")
+	last := len(texts) - 1
+	more := append(w.typed(r, file, "DNS", "on a router with systemd-resolved"), w.typed(r, file, "UPnP", "on a router with miniupnpd")...)
+	w.reboots(r, append(append(texts[:last:last], more...), texts[last])...)
+	w.isMaster(r)
+	w.eventually("dnsmasq resolves", func() (bool, error) {
+		return strings.Contains(w.says(r, "busybox", "nslookup", someName, lab.VIP.Addr().String()), lab.InternetAddr.String()), nil
+	})
+	w.eventually("miniupnpd runs", func() (bool, error) { return r.Running(w.ctx, "miniupnpd") })
+	if got := w.run(r, "wanfail", "status", "--json"); strings.Contains(got, `"error"`) {
+		t.Errorf("status: %s", got)
+	}
+	w.must(r.StopKeepalived(w.ctx))
+	w.standsBy(r)
+	w.eventually("miniupnpd is stopped", func() (bool, error) {
+		is, err := r.Running(w.ctx, "miniupnpd")
+		return !is, err
+	})
+	if got := w.run(r, "nft", "list", "ruleset"); !strings.Contains(got, "policy drop") || !strings.Contains(got, "masquerade") {
+		t.Errorf("after miniupnpd's stop the firewall is %s", got)
+	}
+}
+
 // TestReadme does the same with the five minutes of README.md.
 func TestReadme(t *testing.T) {
 	w := buildBare(t, 120*time.Second)
@@ -114,13 +146,16 @@ func buildBare(t *testing.T, limit time.Duration) *world {
 	return buildWith(t, limit, lab.Options{Bare: true})
 }
 
-// asBought takes off a router what the lab's image has for other tests, and
-// brings the package there, as its administrator does.
-func (w *world) asBought(r *lab.Router) {
+// asBought takes off a router what the lab's image has for other tests, unless
+// told what, and brings the package there, as its administrator does.
+func (w *world) asBought(r *lab.Router, purge ...string) {
 	w.Helper()
+	if len(purge) == 0 {
+		purge = []string{"miniupnpd", "miniupnpd-nftables", "systemd-resolved", "network-manager"}
+	}
 	// The image leaves out documentation, and with it the examples of a package.
 	w.must(r.WriteFile("/etc/dpkg/dpkg.cfg.d/lab", "force-unsafe-io\n", 0o644))
-	w.run(r, "dpkg", "--purge", "miniupnpd", "miniupnpd-nftables", "systemd-resolved", "network-manager")
+	w.run(r, "dpkg", append([]string{"--purge"}, purge...)...)
 	name := fmt.Sprintf("wanfail_%s_%s.deb", older, runtime.GOARCH)
 	b, err := os.ReadFile(filepath.Join(sandbox.RepoDir, built, name))
 	w.must(err)

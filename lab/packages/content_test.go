@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -77,6 +78,9 @@ var debFiles = []string{
 	"0644 /usr/share/doc/wanfail/examples/nftables/iptables.rules",
 	"0644 /usr/share/doc/wanfail/examples/nftables/nftables.conf",
 	"0644 /usr/share/doc/wanfail/examples/sysctl/50-router.conf",
+	"0644 /usr/share/doc/wanfail/sessions.md",
+	"0644 /usr/share/doc/wanfail/status.md",
+	"0644 /usr/share/doc/wanfail/transitions.md",
 	"0644 /usr/share/fish/vendor_completions.d/wanfail.fish",
 	"0644 /usr/share/man/man5/wanfail.conf.5.gz",
 	"0644 /usr/share/man/man8/wanfail.8.gz",
@@ -307,6 +311,29 @@ func TestDeb(t *testing.T) {
 				p.wantScript(t, s, "debian/"+s)
 			}
 		})
+	}
+}
+
+// The manuals name no file that is not on the router.
+func TestManualsCiteWhatIsPackaged(t *testing.T) {
+	dir := t.TempDir()
+	cmd := exec.Command("go", "run", "./hooks/command/docsgen", dir, "1.0")
+	cmd.Dir = repo
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("docsgen: %v\n%s", err, out)
+	}
+	cited := 0
+	for _, page := range []string{"wanfail.8", "wanfail.conf.5"} {
+		text := strings.ReplaceAll(read(t, filepath.Join(dir, "man", page)), `\-`, "-")
+		for _, path := range regexp.MustCompile(`[\w/.-]+\.md\b|/usr/share/doc/wanfail/[\w/.-]+\w`).FindAllString(text, -1) {
+			cited++
+			if !slices.ContainsFunc(debFiles, func(f string) bool { return strings.Contains(f+"/", " "+path+"/") || strings.Contains(f, " "+path+"/") }) {
+				t.Errorf("%s cites %s", page, path)
+			}
+		}
+	}
+	if cited == 0 {
+		t.Error("nothing is cited: this test sees nothing")
 	}
 }
 
