@@ -16,11 +16,14 @@
 //
 // # Order
 //
-// Apply creates the link down, silences IPv6 on it, sets it up, adds the
-// address, adds routes, removes routes and addresses of an earlier lease, and
-// un-mutes last: an Apply that fails half way leaves a link that says less, not
-// more. Mute comes before Purge, by as much time as the peer needs to commit
-// its conntrack table.
+// Plan compares what is observed with what is desired and returns the steps between
+// them, without asking anybody; Apply executes them, and a dry run prints them. The
+// link is created down, IPv6 on it is silenced, it is set up, then come the address,
+// the default route, the other routes, the removal of routes and addresses of an
+// earlier lease, and unmuting last: an Apply that fails half way leaves a link that
+// sends less, not more. A route that the kernel refuses is told (Changes.Unusable) and
+// costs that route only. Mute comes before Purge, by as much time as the peer needs
+// to commit its conntrack table.
 //
 // # Silence
 //

@@ -11,7 +11,7 @@ func TestGlance(t *testing.T) {
 	same := func(what string) {
 		t.Helper()
 		want := b.observe()
-		want.Addresses, want.Routes, want.Warnings = nil, nil, nil
+		want.Addresses, want.Routes, want.Warnings, want.state = nil, nil, nil, state{}
 		got, err := b.Glance(t.Context(), wan)
 		if err != nil {
 			t.Fatal(err)

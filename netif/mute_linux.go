@@ -42,7 +42,7 @@ func (m *Manager) Mute(ctx context.Context, want Link) error {
 	case err != nil:
 		return err
 	case !l.owned(want.MAC) || l.name != want.Name:
-		return m.foreignError(&l, "mute "+want.Name)
+		return foreignError(&l, "mute "+want.Name)
 	}
 	return m.muteLink(ctx, &l, start)
 }

@@ -9,9 +9,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Observe reports what the kernel holds of a WAN and its parent, and warns of
@@ -21,27 +18,20 @@ func (m *Manager) Observe(_ context.Context, want Link) (Observed, error) {
 	if err := want.validate(); err != nil {
 		return Observed{}, err
 	}
+	held, err := m.read(want)
+	if err != nil {
+		return Observed{}, err
+	}
 	var o Observed
-	parent, err := m.nl.getLink(want.Parent)
-	switch {
-	case err == nil:
-		if err := m.observeParent(&o, want, &parent); err != nil {
-			return Observed{}, err
-		}
-	case errors.Is(err, ErrNoLink):
+	o.fill(held, want)
+	o.Loose = o.Muted && !m.locked(&held.link)
+	if !o.ParentExists {
 		o.warn("parent %s does not exist", want.Parent)
-	default:
+	} else if err := m.observeParent(&o, want, &held.parent); err != nil {
 		return Observed{}, err
 	}
-	l, err := m.nl.getLink(want.Name)
-	switch {
-	case errors.Is(err, ErrNoLink):
-		return o, nil
-	case err != nil:
-		return Observed{}, err
-	}
-	if err := m.observeLink(&o, want, &l, &parent); err != nil {
-		return Observed{}, err
+	if o.Exists {
+		m.observeLink(&o, &held.link)
 	}
 	return o, nil
 }
@@ -50,15 +40,8 @@ func (o *Observed) warn(format string, args ...any) {
 	o.Warnings = append(o.Warnings, fmt.Sprintf(format, args...))
 }
 
-func (m *Manager) observeLink(o *Observed, want Link, l, parent *link) error {
-	o.Exists, o.Owned, o.Kind = true, l.owned(want.MAC) && l.name == want.Name, l.kind
-	o.Matches = o.Owned && l.hasMAC(want.MAC) && o.ParentExists && l.parent == parent.lower()
-	m.observeState(o, l)
-	switch {
-	case l.parent == 0:
-	case l.parent == parent.lower():
-		o.Parent = parent.name
-	default:
+func (m *Manager) observeLink(o *Observed, l *link) {
+	if o.Parent == "" && l.parent != 0 {
 		if p, err := m.nl.getLinkIndex(l.parent); err == nil {
 			o.Parent = p.name
 		}
@@ -67,34 +50,11 @@ func (m *Manager) observeLink(o *Observed, want Link, l, parent *link) error {
 	case !o.Owned:
 		o.warn("%s exists and is not wanfail's; remove or rename it, or choose another name for the WAN", l.describe())
 	case !l.ipv6.silent():
-		o.warn("%s may speak IPv6: it was switched on from outside; sysctl -w net.ipv6.conf.%s.disable_ipv6=1, and find out what did that", l.name, strings.ReplaceAll(l.name, ".", "/"))
+		o.warn("%s may send IPv6: it was switched on from outside; sysctl -w net.ipv6.conf.%s.disable_ipv6=1, and find out what did that", l.name, strings.ReplaceAll(l.name, ".", "/"))
 	}
-	addrs, err := m.nl.listAddrs(l.index)
-	if err != nil {
-		return err
-	}
-	for _, a := range addrs {
-		valid := Forever
-		if a.valid != ifaForever {
-			valid = time.Duration(a.valid) * time.Second
-		}
-		o.Addresses = append(o.Addresses, Address{Prefix: a.prefix, Valid: valid, Owned: a.owned()})
-	}
-	routes, err := m.nl.listRoutes(l.index, 0)
-	if err != nil {
-		return err
-	}
-	for _, r := range routes {
-		if r.proto != unix.RTPROT_KERNEL {
-			o.Routes = append(o.Routes, r.public())
-		}
-	}
-	return nil
 }
 
 func (m *Manager) observeParent(o *Observed, want Link, p *link) error {
-	o.ParentExists, o.ParentUp, o.ParentCarrier = true, p.up(), p.carrier()
-	o.ParentMAC, o.ParentMTU = p.macString(), p.mtu
 	switch {
 	case !p.up():
 		o.warn("parent %[1]s is down, and a keepalived that tracks it stays in FAULT: `ip link set dev %[1]s up`, "+

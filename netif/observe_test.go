@@ -53,15 +53,15 @@ func TestObserve(t *testing.T) {
 	ip(t, "addr", "flush", "dev", "port0")
 
 	setSysctl(t, "net/ipv6/conf/wan/disable_ipv6", "0")
-	expect("link with IPv6", b.observe(), "wan may speak IPv6")
+	expect("link with IPv6", b.observe(), "wan may send IPv6")
 
 	b.isp.Do(t, func() error { return command2(b.isp, "ip", "link", "set", "isp0", "down") })
-	expect("no carrier", b.observe(), "no carrier", "wan may speak IPv6")
+	expect("no carrier", b.observe(), "no carrier", "wan may send IPv6")
 	if o := b.observe(); o.Carrier || o.ParentCarrier || !o.ParentUp {
 		t.Errorf("no carrier: %+v", o)
 	}
 	ip(t, "link", "set", "port0", "down")
-	expect("parent down", b.observe(), "parent port0 is down", "wan may speak IPv6")
+	expect("parent down", b.observe(), "parent port0 is down", "wan may send IPv6")
 	if _, err := b.Purge(t.Context(), wan); err != nil {
 		t.Fatal(err)
 	}

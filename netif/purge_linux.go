@@ -48,7 +48,7 @@ func (m *Manager) Purge(ctx context.Context, want Link) (bool, error) {
 			}
 			errs = append(errs, err)
 		case l.name == want.Name:
-			errs = append(errs, m.foreignError(&l, "purge "+want.Name))
+			errs = append(errs, foreignError(&l, "purge "+want.Name))
 		case twin:
 			errs = append(errs, fmt.Errorf("purge %s: MAC %s on %s: %w by %s; give that another MAC or remove it",
 				want.Name, want.MAC, want.Parent, ErrTwin, l.describe()))
@@ -58,7 +58,7 @@ func (m *Manager) Purge(ctx context.Context, want Link) (bool, error) {
 		l, err := m.nl.getLink(want.Name)
 		switch {
 		case err == nil && l.kind != macvlanKind:
-			errs = append(errs, m.foreignError(&l, "purge "+want.Name))
+			errs = append(errs, foreignError(&l, "purge "+want.Name))
 		case err != nil && !errors.Is(err, ErrNoLink):
 			errs = append(errs, err)
 		}

@@ -88,6 +88,16 @@ type Changes struct {
 	Routes  bool     // routes were added or removed
 	Unmuted bool     // the link was mute: worth announcing
 	Steps   []string // every change of the kernel in order; empty if all was as desired
+
+	// Unusable are the desired routes that the kernel does not take: their gateway is
+	// a broadcast address or the router's own, or out of reach. The others are there.
+	Unusable []UnusableRoute
+}
+
+// UnusableRoute is a desired route that the kernel refused.
+type UnusableRoute struct {
+	Route Route
+	Err   error
 }
 
 // None reports whether the kernel already was as desired.
@@ -121,6 +131,8 @@ type Observed struct {
 	ParentCarrier bool   `json:"parent_carrier"`
 	ParentMAC     string `json:"parent_mac"`
 	ParentMTU     int    `json:"parent_mtu"`
+
+	state state // what Plan goes by
 
 	// Warnings name what is wrong or will be seen on the wire, with the remedy.
 	Warnings []string `json:"warnings"`

@@ -412,3 +412,21 @@ func TestCommandsOfOneShell(t *testing.T) {
 		}
 	}
 }
+
+// A route that the kernel does not take costs that route, not the WAN.
+func TestUnusableRoute(t *testing.T) {
+	w := newWorld(t, "--dhcp-option=121,10.9.0.0/16,192.168.77.255,0.0.0.0/0,100.64.10.1")
+	withLAN(t, true) // the gateway is the broadcast address there
+	w.keeper()
+	w.become(hooks.Primary)
+	if _, _, ok := w.holds(); !ok {
+		t.Error("no default route")
+	}
+	r := w.status()
+	told := slices.ContainsFunc(r.Warnings, func(s string) bool {
+		return strings.HasPrefix(s, wanName+": the lease's route 10.9.0.0/16 via 192.168.77.255 cannot be used:")
+	})
+	if !told || r.WANs[0].Error != "" || r.WANs[0].State != "bound" {
+		t.Errorf("status: %+v, warnings %q", r.WANs[0], r.Warnings)
+	}
+}

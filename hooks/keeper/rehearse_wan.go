@@ -1,8 +1,8 @@
 package keeper
 
 import (
+	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
@@ -83,64 +83,40 @@ func (d *dryWAN) line(format string, args ...any) {
 
 // apply prints how the kernel differs from what is desired.
 func (d *dryWAN) apply(want netif.Desired) wan.Done {
-	var c netif.Changes
+	steps, after, err := netif.Plan(d.seen, want)
 	switch {
-	case !d.seen.ParentExists:
+	case errors.Is(err, netif.ErrNoParent):
 		d.problem("%s: parent %s does not exist", d.wan.Name, d.wan.Parent)
-		return wan.Done{Err: netif.ErrNoParent}
-	case d.seen.Exists && !d.seen.Owned:
+	case errors.Is(err, netif.ErrForeign):
 		d.problem("%s: a %s of this name is not wanfail's", d.wan.Name, d.seen.Kind)
-		return wan.Done{Err: netif.ErrForeign}
+	case err != nil:
+		d.problem("%s: %v", d.wan.Name, err)
 	}
-	if !d.seen.ParentUp {
-		d.line("set parent %s up", d.wan.Parent)
+	if err != nil {
+		return wan.Done{Err: err}
 	}
-	switch {
-	case !d.seen.Exists:
-		d.line("add macvlan on %s with %s", d.wan.Parent, d.wan.MAC)
-		c.Created = true
-	case !d.seen.Matches:
-		d.line("replace macvlan on %s with %s by one on %s with %s", d.seen.Parent, d.seen.MAC, d.wan.Parent, d.wan.MAC)
-		d.seen.Addresses, d.seen.Routes = nil, nil
-		c.Created = true
-	case d.seen.Muted:
-		d.line("unmute")
-		c.Unmuted = true
+	var c netif.Changes
+	for _, s := range steps {
+		switch s.Op {
+		case netif.AddLink:
+			c.Created = true
+		case netif.UnmuteLink:
+			c.Unmuted = true
+		case netif.AddAddress:
+			c.Addr = true
+			left := "infinite"
+			if s.Valid != netif.Forever {
+				left = s.Valid.Round(time.Second).String() + " left"
+			}
+			d.line("%s (remembered lease, %s)", s, left)
+			continue
+		}
+		if !s.Op.Minor() {
+			d.line("%s", s)
+		}
 	}
-	d.seen.ParentUp, d.seen.Exists, d.seen.Owned, d.seen.Matches, d.seen.Muted = true, true, true, true, false
-	d.address(want, &c)
+	d.seen = after
 	return wan.Done{Changes: c}
-}
-
-func (d *dryWAN) address(want netif.Desired, c *netif.Changes) {
-	if want.Addr.IsValid() && !slices.ContainsFunc(d.seen.Addresses, func(a netif.Address) bool { return a.Prefix == want.Addr }) {
-		left := "infinite"
-		if want.Valid != netif.Forever {
-			left = want.Valid.Round(time.Second).String() + " left"
-		}
-		d.line("add address %s (remembered lease, %s)", want.Addr, left)
-		c.Addr = true
-	}
-	for _, route := range want.Routes {
-		if !slices.ContainsFunc(d.seen.Routes, func(h netif.Route) bool {
-			return h.Dst == route.Dst && h.Gateway == route.Gateway && h.Metric == route.Metric
-		}) {
-			d.line("add route %s", route)
-		}
-	}
-	var kept []netif.Address
-	for _, a := range d.seen.Addresses {
-		if a.Owned && a.Prefix != want.Addr {
-			d.line("remove address %s", a.Prefix)
-		} else if a.Prefix != want.Addr {
-			kept = append(kept, a)
-		}
-	}
-	if want.Addr.IsValid() {
-		kept = append(kept, netif.Address{Prefix: want.Addr, Valid: want.Valid, Owned: true})
-		d.seen.Routes = want.Routes
-	}
-	d.seen.Addresses = kept
 }
 
 // startDHCP prints what the client will do, unless it does it already.

@@ -29,6 +29,9 @@ func (m *Machine) Report(now time.Duration, wall func(time.Duration) time.Time) 
 			n.Role = w.ordered.Role
 		}
 		r.WANs = append(r.WANs, wan.Refreshed(n, w.state.Lease, now))
+		for _, what := range w.state.Warnings {
+			r.Warnings = append(r.Warnings, n.Name+": "+what)
+		}
 		if l := w.state.Lease; l != nil {
 			for _, what := range l.Omitted {
 				r.Warnings = append(r.Warnings, n.Name+": the lease's "+what+"; it is not used")

@@ -43,6 +43,8 @@ type Machine struct {
 	err     error       // what keeps the WAN from its role
 	call    call        // under way
 
+	unusable []string // routes of the lease that the kernel does not take
+
 	announced *dhcp.Lease   // what is being announced
 	announces time.Duration // when that began
 	reach     hooks.Reach

@@ -3,10 +3,12 @@ package wan
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
 	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/netif"
 )
 
 // promote begins an order to be primary. The address that a mute link still has
@@ -73,6 +75,7 @@ func (m *Machine) raised(c call, d Done) {
 		m.phase(hooks.PhaseMacvlan, m.wan.Name+" on "+m.wan.Parent, d.Took, nil)
 	}
 	m.link, m.held = up, c.addressed
+	m.refused(d.Changes.Unusable)
 	if m.held {
 		if !m.noted(hooks.PhaseAddress) {
 			m.phase(hooks.PhaseAddress, m.lease.Prefix.String(), d.Took, nil)
@@ -91,6 +94,22 @@ func (m *Machine) raised(c call, d Done) {
 	}
 	if start {
 		m.ask(StartDHCP{}, call{purpose: starting})
+	}
+}
+
+// refused notes the routes of the lease that the kernel does not take. The WAN is up
+// without them.
+func (m *Machine) refused(routes []netif.UnusableRoute) {
+	var unusable []string
+	for _, r := range routes {
+		unusable = append(unusable, fmt.Sprintf("the lease's route %v cannot be used: %v", r.Route, r.Err))
+	}
+	if slices.Equal(unusable, m.unusable) {
+		return
+	}
+	m.unusable = unusable
+	for _, u := range unusable {
+		m.act(Log{slog.LevelWarn, u, nil})
 	}
 }
 

@@ -29,7 +29,7 @@ func (m *Machine) mutedNow(d Done) {
 	m.phase(hooks.PhaseSilent, m.wan.Name, d.Took, d.Err)
 	m.act(StopSending{})
 	m.client, m.announced, m.reach, m.again = false, nil, hooks.Reach{}, Never
-	m.lease, m.held, m.update = nil, false, dhcp.Update{}
+	m.lease, m.held, m.update, m.unusable = nil, false, dhcp.Update{}, nil
 	m.act(Publish{})
 	m.account()
 	switch {

@@ -18,6 +18,7 @@ type State struct {
 	Absent   bool          // there is no link
 	Since    time.Duration // start of the transition, which phases count from
 	Phases   []hooks.Phase
+	Warnings []string // what is wrong with the lease, without keeping the WAN from its role
 	Problems []string // why it is not settled, or what is wrong all the same
 }
 
@@ -39,7 +40,7 @@ func (m *Machine) State() State {
 		s.Settled = m.silent
 		return s
 	}
-	s.Settled = m.held
+	s.Settled, s.Warnings = m.held, m.unusable
 	m.describe(&s.WAN)
 	if m.err == nil && !m.held {
 		s.Problems = append(s.Problems, m.wan.Name+": no lease yet: "+m.why())
