@@ -59,13 +59,13 @@ test: unit e2e
 
 # Tests in namespaces need root; the race detector needs cgo. Built side by side,
 # run one package after the other: they measure time, and some load both cores.
-UNIT = $$(go list ./... | grep -vE '/lab/(e2e|deb)$$')
+UNIT = $$(go list ./... | grep -vE '/lab/(e2e|deb|hostile)$$')
 unit: needs-test image
 	CGO_ENABLED=1 go test -race -exec true $(UNIT) >/dev/null
 	LAB_IMAGE=$$($(LAB) image) CGO_ENABLED=1 go test -race -shuffle=on -p 1 -timeout 15m $(UNIT)
 
 e2e: needs-test wanfail image
-	LAB_IMAGE=$$($(LAB) image) WANFAIL_BINARY=$(CURDIR)/wanfail go test -v -count=1 -p 1 -timeout 30m ./lab/e2e ./lab/deb
+	LAB_IMAGE=$$($(LAB) image) WANFAIL_BINARY=$(CURDIR)/wanfail go test -v -count=1 -p 1 -timeout 30m ./lab/e2e ./lab/deb ./lab/hostile
 
 # Each fuzz target for a short time; FUZZTIME=10m for a long one. Go's fuzzer may
 # take the end of that time for a failure (golang.org/issue/75804): one that is

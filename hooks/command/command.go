@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
@@ -26,9 +25,7 @@ const (
 
 // Run runs a command line and returns the exit code. It ends soon after ctx.
 func Run(ctx context.Context, version string, args []string, stdout, stderr io.Writer) int {
-	// keepalived's hooks have the umask 0177. What a keeper that one of them
-	// starts runs in turn, init scripts and user scripts, expects the usual one.
-	unix.Umask(0o022)
+	usualUmask()
 	app := App(version)
 	app.Writer, app.ErrWriter = stdout, stderr
 	err := app.RunContext(ctx, args)

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/wanfail/wanfail/hooks/journal"
 	"github.com/wanfail/wanfail/hooks/rundir"
@@ -39,4 +40,13 @@ func defaultRunDir() string {
 		return "/run/wanfail"
 	}
 	return "/var/run/wanfail" // OpenWrt
+}
+
+// usualUmask replaces keepalived's umask, 0177, and none at all: what a keeper
+// that a hook has started runs in turn, init scripts and user scripts, expects the
+// usual one. One that an administrator or a unit has chosen stays.
+func usualUmask() {
+	if old := unix.Umask(0o022); old != 0 && old&0o700 == 0 {
+		unix.Umask(old)
+	}
 }
