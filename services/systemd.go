@@ -115,7 +115,7 @@ func (s *systemd) reach(ctx context.Context, name string, want State, act func(*
 		}
 		result, err := act(b, u)
 		if errors.Is(err, bus.ErrLost) {
-			if err := breath(ctx); err != nil {
+			if err := reconnectPause(ctx); err != nil {
 				return err
 			}
 			continue
@@ -242,7 +242,7 @@ func (s *systemd) find(ctx context.Context, name string) (unit, error) {
 		units, err := units(ctx, b, id)
 		switch {
 		case errors.Is(err, bus.ErrLost):
-			if err := breath(ctx); err != nil {
+			if err := reconnectPause(ctx); err != nil {
 				return unit{}, err
 			}
 			continue
@@ -255,8 +255,8 @@ func (s *systemd) find(ctx context.Context, name string) (unit, error) {
 	}
 }
 
-// breath keeps a systemd that drops every connection from keeping us busy.
-func breath(ctx context.Context) error {
+// reconnectPause limits how often a systemd that drops every connection is called.
+func reconnectPause(ctx context.Context) error {
 	select {
 	case <-time.After(10 * time.Millisecond):
 		return nil

@@ -19,7 +19,7 @@ import (
 
 const managerPath dbus.ObjectPath = "/org/freedesktop/systemd1"
 
-// fakeSystemd speaks D-Bus as PID 1 does on its private socket. Its jobs take the
+// fakeSystemd is a D-Bus peer as PID 1 does on its private socket. Its jobs take the
 // time and have the outcome that the test gives them.
 type fakeSystemd struct {
 	t      *testing.T
@@ -40,7 +40,7 @@ type fakeUnit struct {
 	result string        // of the next start; "" is done
 	file   string        // state of the unit's file
 	after  string        // ActiveState after a start, if not active
-	deaf   bool          // jobs do not end
+	hangs  bool          // jobs do not end
 	dies   time.Duration // how long after its start it fails; 0: never
 }
 
@@ -251,7 +251,7 @@ func (f *fakeSystemd) job(method, id, mode string) (dbus.ObjectPath, *dbus.Error
 		f.emit(managerPath, managerIface+".JobNew", u.JobId, u.JobPath, id)
 	}
 	switch job := u.JobPath; {
-	case u.deaf:
+	case u.hangs:
 		return job, nil
 	case u.took == 0:
 		f.finish(u)

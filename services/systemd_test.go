@@ -144,9 +144,9 @@ func TestSystemdDiesAtOnce(t *testing.T) {
 
 func TestSystemdJobThatDoesNotEnd(t *testing.T) {
 	s, f := fakeManager(t)
-	f.add("deaf.service", "inactive").deaf = true
+	f.add("hangs.service", "inactive").hangs = true
 	f.add("d.service", "inactive")
-	results := Converge(t.Context(), s, []string{"deaf", "d"}, true, 100*time.Millisecond)
+	results := Converge(t.Context(), s, []string{"hangs", "d"}, true, 100*time.Millisecond)
 	check(t, results[0], false, "not running within 100ms")
 	check(t, results[1], true, "")
 
@@ -154,7 +154,7 @@ func TestSystemdJobThatDoesNotEnd(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(20*time.Millisecond, func() { cancel(newer) })
 	start := time.Now()
-	r := Converge(ctx, s, []string{"deaf"}, true, time.Minute)[0]
+	r := Converge(ctx, s, []string{"hangs"}, true, time.Minute)[0]
 	if !errors.Is(r.Err, newer) || time.Since(start) > time.Second {
 		t.Errorf("%v after %v", r.Err, time.Since(start))
 	}
@@ -164,7 +164,7 @@ func TestSystemdJobThatDoesNotEnd(t *testing.T) {
 func TestSystemdReexec(t *testing.T) {
 	s, f := fakeManager(t)
 	u := f.add("d.service", "inactive")
-	u.deaf = true
+	u.hangs = true
 	done := make(chan Result)
 	go func() { done <- Converge(t.Context(), s, []string{"d"}, true, 5*time.Second)[0] }()
 	for len(f.called()) < 1 {
@@ -173,7 +173,7 @@ func TestSystemdReexec(t *testing.T) {
 	f.reexec()
 	time.Sleep(30 * time.Millisecond) // systemd executes itself
 	f.mu.Lock()
-	u.deaf, u.took = false, 10*time.Millisecond
+	u.hangs, u.took = false, 10*time.Millisecond
 	f.mu.Unlock()
 	f.listen()
 	check(t, <-done, true, "")
@@ -234,7 +234,7 @@ func TestSystemdWatch(t *testing.T) {
 	case <-time.After(50 * time.Millisecond):
 	}
 	f.mu.Lock()
-	f.set(mine, "inactive") // said anew: another unit that depends on it was loaded
+	f.set(mine, "inactive") // sent again: another unit that depends on it was loaded
 	f.mu.Unlock()
 	select {
 	case name := <-changes:

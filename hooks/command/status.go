@@ -15,7 +15,7 @@ import (
 	"github.com/wanfail/wanfail/hooks/view"
 )
 
-// statusLimit is how long a keeper may take to say how it is.
+// statusLimit is how long a keeper may take to report.
 const statusLimit = 5 * time.Second
 
 func statusCommand() *cli.Command {

@@ -24,13 +24,13 @@ func TestMain(m *testing.M) {
 		if err := l.UnmarshalText([]byte(level)); err != nil {
 			panic(err)
 		}
-		speak(New(l))
+		logLines(New(l))
 		return
 	}
 	nstest.Main(m)
 }
 
-func speak(log *slog.Logger) {
+func logLines(log *slog.Logger) {
 	log = log.With("wan", "wan")
 	log.Debug("dhcp state", "to", "bound")
 	log.Info("is primary", "by", "keepalived[811] VI_1 MASTER", "took", 12*time.Millisecond)
@@ -38,7 +38,7 @@ func speak(log *slog.Logger) {
 	log.Error("cannot listen", "error", "line\nbreak")
 }
 
-// program prepares a process that speaks.
+// program prepares a process that logs.
 func program(t *testing.T, level string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")

@@ -181,7 +181,7 @@ func (r *Runner) Run(ctx context.Context) {
 
 // runAll runs the scripts. It returns whether there were any, and none was cut
 // off by the end of ctx.
-func (r *Runner) runAll(ctx context.Context, e event) (heard bool) {
+func (r *Runner) runAll(ctx context.Context, e event) (ran bool) {
 	scripts, err := r.scripts()
 	if err != nil {
 		r.log.Warn("cannot run scripts", "event", e.name, "error", err)

@@ -10,7 +10,7 @@ import (
 	"github.com/wanfail/wanfail/hooks"
 )
 
-// Where systemd runs the scripts, they hear the same, and their words and exit
+// Where systemd runs the scripts, they get the same events, and their output and exit
 // codes come back.
 func TestOutside(t *testing.T) {
 	g := newRig(t)

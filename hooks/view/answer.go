@@ -7,7 +7,7 @@ import (
 	"github.com/wanfail/wanfail/hooks"
 )
 
-// Answer tells what became of a wish, with how long each part took.
+// Answer prints the outcome of a role request, with how long each part took.
 func Answer(w io.Writer, a hooks.Answer) {
 	switch {
 	case a.Outcome == hooks.Superseded:

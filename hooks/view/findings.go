@@ -9,7 +9,7 @@ import (
 // Finding is one of doctor's.
 type Finding struct{ ID, Severity, Found, Why, Fix string }
 
-// Findings tells what doctor found.
+// Findings prints what doctor found.
 func (s Screen) Findings(w io.Writer, all []Finding) {
 	p := s.page(w)
 	count := map[string]int{}

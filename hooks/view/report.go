@@ -15,7 +15,7 @@ import (
 // shown is how many of the last transitions a person is told.
 const shown = 3
 
-// Report tells how a router stands.
+// Report prints the state of a router.
 func (s Screen) Report(w io.Writer, r hooks.Report) {
 	p := s.page(w)
 	p.role(r)
@@ -87,7 +87,7 @@ func (p *page) role(r hooks.Report) {
 	}
 }
 
-// vrrp tells what keepalived said last of an instance or group.
+// vrrp prints the state that keepalived notified last of an instance or group.
 func (p *page) vrrp(first bool, v hooks.VRRP) {
 	label := ""
 	if first {

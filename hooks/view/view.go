@@ -1,3 +1,3 @@
-// Package view puts what a keeper says into words for a person at a terminal,
-// and into metrics for Prometheus.
+// Package view prints what a keeper reports, for a person at a terminal and as
+// metrics for Prometheus.
 package view

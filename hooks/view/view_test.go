@@ -38,7 +38,7 @@ func reports() map[string]hooks.Report {
 					{Name: "macvlan", Detail: "wan on eth2", Took: 800 * time.Microsecond, At: 800 * time.Microsecond},
 					{Name: "lease", Took: 2 * time.Millisecond, At: 2100 * time.Microsecond},
 					{Name: "address", Took: time.Millisecond, At: 2900 * time.Microsecond},
-					{Name: "conntrackd commit", At: 11 * time.Millisecond, Error: "no sign of life for 200ms"},
+					{Name: "conntrackd commit", At: 11 * time.Millisecond, Error: "no answer for 200ms"},
 					{Name: "conntrackd resync", At: 12 * time.Millisecond},
 					{Name: "start dnsmasq", At: 41 * time.Millisecond},
 					{Name: "start miniupnpd", At: 1234 * time.Millisecond, Error: "unit failed: exit status 1"},

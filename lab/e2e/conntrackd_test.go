@@ -16,7 +16,7 @@ func TestConntrackdThatDoesNotWork(t *testing.T) {
 		name, command, report string
 		most                  time.Duration
 	}{
-		{"hangs", "kill -STOP $(pidof conntrackd)", "no sign of life", 400 * time.Millisecond},
+		{"hangs", "kill -STOP $(pidof conntrackd)", "no answer", 400 * time.Millisecond},
 		{"down", "systemctl stop conntrackd", "not running", 150 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {

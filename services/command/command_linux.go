@@ -81,7 +81,8 @@ func (c Command) Run(ctx context.Context) (output string, err error) {
 	if err := cmd.Start(); err != nil {
 		return "", fmt.Errorf("run %s: %w", c, err)
 	}
-	// The keeper is in a hurry; the daemons that a script starts are not.
+	// The keeper has a high priority, which the daemons that a script starts must not
+	// inherit.
 	_ = unix.Setpriority(unix.PRIO_PGRP, cmd.Process.Pid, c.Nice)
 	ended := make(chan struct{}) // the process has ended; it is not yet reaped
 	reap := make(chan struct{})

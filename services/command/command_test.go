@@ -49,7 +49,7 @@ func TestRun(t *testing.T) {
 }
 
 // A keeper with a high priority does not hand it on.
-func TestRunAtEase(t *testing.T) {
+func TestRunDoesNotInheritPriority(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, -20); err != nil {

@@ -1,7 +1,7 @@
 // Package conntrackd drives the conntrackd(8) that the platform runs, so that the
 // router that takes over knows the connections of its peer.
 //
-// It speaks the daemon's own protocol on its UNIX socket rather than run the
+// It uses the daemon's own protocol on its UNIX socket rather than run the
 // `conntrackd` program once per request: that is what the program does, after it
 // has parsed the configuration, and it would give no better answer when the
 // daemon is down. A request is an int (include/conntrackd.h; the values have been
@@ -73,8 +73,8 @@ const oneStep = 8192
 // A commit that ends in its first step is never marked as ended (src/sync-mode.c:
 // only commit_cb resets clientfd, and it does not run). From then on the daemon
 // refuses to flush its caches, "commit still in progress", until it is restarted;
-// connections that ended long ago stay in the external cache and come back to life
-// with the next commit. Debian's default file has just that HashSize.
+// connections that ended long ago stay in the external cache and are restored
+// by the next commit. Debian's default file has just that HashSize.
 func (d *Daemon) Problem() string {
 	if d.conf.noCache || d.conf.hashSize > oneStep {
 		return ""
@@ -96,7 +96,7 @@ func (d *Daemon) Running(ctx context.Context) bool {
 	return true
 }
 
-// Patience is how long Commit waits for a sign of life. With 100000 connections a
+// Patience is how long Commit waits for an answer of any kind. With 100000 connections a
 // commit takes about a second, which is worth waiting for; a daemon that hangs is
 // not.
 const Patience = 200 * time.Millisecond
@@ -144,7 +144,7 @@ func (d *Daemon) attend(ctx context.Context, done <-chan error, cancel context.C
 			return err
 		case <-timer.C:
 		}
-		sign, stop := context.WithTimeoutCause(ctx, Patience-pause, fmt.Errorf("no sign of life for %v", Patience))
+		sign, stop := context.WithTimeoutCause(ctx, Patience-pause, fmt.Errorf("no answer for %v", Patience))
 		_, err := d.request(sign, statsCache)
 		if err != nil && sign.Err() != nil { // else it died, and done will tell
 			cancel(context.Cause(sign))

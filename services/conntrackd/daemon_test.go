@@ -294,7 +294,7 @@ func TestDaemonThatHangs(t *testing.T) {
 		call          func(context.Context) error
 		took          time.Duration
 	}{
-		{"commit", "no sign of life for 200ms", 5 * time.Second, b.Commit, Patience},
+		{"commit", "no answer for 200ms", 5 * time.Second, b.Commit, Patience},
 		{"cut short", "time is over", 100 * time.Millisecond, b.Commit, 100 * time.Millisecond},
 		{"resume", "time is over", 100 * time.Millisecond, b.Resume, 100 * time.Millisecond},
 		{"yield", "time is over", 100 * time.Millisecond, b.Yield, 100 * time.Millisecond},
@@ -478,14 +478,14 @@ func TestDaemonThatDiesOfTheCommit(t *testing.T) {
 	}
 }
 
-func TestDaemonThatTalksNonsense(t *testing.T) {
+func TestDaemonThatAnswersNonsense(t *testing.T) {
 	d := fakeDaemon(t, func(_ net.Listener, c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400\r\n")) })
 	if err := d.Resume(t.Context()); err == nil || !strings.Contains(err.Error(), "no external cache") {
 		t.Errorf("resume: %v", err)
 	}
 }
 
-func TestDaemonThatTalksWithoutEnd(t *testing.T) {
+func TestDaemonThatAnswersWithoutEnd(t *testing.T) {
 	d := fakeDaemon(t, func(_ net.Listener, c net.Conn) {
 		for {
 			if _, err := c.Write(make([]byte, 4096)); err != nil {
