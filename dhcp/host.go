@@ -120,8 +120,6 @@ func (h *Host) objection(r Route) string {
 	switch {
 	case r.Gateway.IsValid() && slices.Contains(h.Addresses, r.Gateway):
 		return fmt.Sprintf("gateway %v is this router itself", r.Gateway)
-	case r.Dst.Bits() == 0:
-		return ""
 	case r.Dst.Addr().IsMulticast():
 		return "multicast"
 	case r.Dst.Bits() < minBits:

@@ -12,6 +12,13 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
+// tunnel is office with the routes of a VPN that takes everything.
+func tunnel() *Host {
+	h := office()
+	h.Networks = append(h.Networks, Network{pfx("0.0.0.0/1"), "route over tun0"}, Network{pfx("128.0.0.0/1"), "route over tun0"})
+	return h
+}
+
 // office is a router with a LAN, a link to its peer, a VPN and static routes.
 func office() *Host {
 	return &Host{
@@ -21,8 +28,7 @@ func office() *Host {
 			{pfx("10.255.0.0/30"), "network of eth3"},
 			{pfx("10.8.0.0/16"), "route over tun0"},
 			{pfx("172.31.255.1/32"), "backup_gateway"},
-			{pfx("0.0.0.0/1"), "route over tun0"}, // as `redirect-gateway def1` sets it
-			{pfx("128.0.0.0/1"), "route over tun0"},
+			{pfx("11.0.0.0/8"), "route over tun0"},
 		},
 		Addresses: ips("192.168.10.2", "10.255.0.1", "100.100.0.1"),
 	}
@@ -36,6 +42,7 @@ func TestReviewOfAddresses(t *testing.T) {
 		"192.168.10.129/25": "192.168.10.0/24 (network of br-lan)",
 		"10.255.0.2/30":     "10.255.0.0/30 (network of eth3)",
 		"10.8.200.7/24":     "10.8.0.0/16 (route over tun0)",
+		"11.9.0.7/24":       "11.0.0.0/8 (route over tun0)",
 		"172.31.255.1/24":   "172.31.255.1/32 (backup_gateway)",
 		"100.100.0.1/24":    "this router's already",
 		"192.168.11.7/16":   "", // around the LAN, whose own route is longer
@@ -45,7 +52,7 @@ func TestReviewOfAddresses(t *testing.T) {
 		c := testConfig()
 		l := testLease(serverA, "192.0.2.100")
 		l.Prefix, l.Routes, l.Gateway = pfx(lease), nil, netip.Addr{}
-		got, err := c.review(l, office())
+		got, err := c.review(l, tunnel())
 		switch {
 		case want == "" && (err != nil || got != l):
 			t.Errorf("%s: %v", lease, err)
@@ -78,10 +85,12 @@ func TestReviewOfRoutes(t *testing.T) {
 			[]string{"192.168.10.0/24", "192.168.10.0/25", "192.168.10.128/25", "192.168.10.3/32"},
 		},
 		"the link to the peer":     {[]string{"10.255.0.0/30"}, nil, []string{"10.255.0.0/30"}},
-		"what is routed elsewhere": {[]string{"10.8.3.0/24", "198.51.100.0/24"}, nil, []string{"10.8.3.0/24", "198.51.100.0/24"}},
+		"what is routed elsewhere": {[]string{"10.8.3.0/24", "11.0.0.0/8", "198.51.100.0/24"}, []string{"198.51.100.0/24"}, []string{"10.8.3.0/24", "11.0.0.0/8"}},
 		"multicast":                {[]string{"224.0.0.0/4", "239.1.2.0/24"}, nil, []string{"224.0.0.0/4", "239.1.2.0/24"}},
 		"halves of the default":    {[]string{"0.0.0.0/1", "128.0.0.0/1"}, []string{"0.0.0.0/0"}, []string{"0.0.0.0/1", "128.0.0.0/1"}},
 		"quarters":                 {[]string{"192.0.0.0/2", "128.0.0.0/2", "64.0.0.0/2", "0.0.0.0/2"}, []string{"0.0.0.0/0"}, []string{"192.0.0.0/2", "128.0.0.0/2", "64.0.0.0/2", "0.0.0.0/2"}},
+		"the lower half alone":     {[]string{"0.0.0.0/1"}, nil, []string{"0.0.0.0/1"}},
+		"three quarters":           {[]string{"0.0.0.0/2", "128.0.0.0/1"}, nil, []string{"0.0.0.0/2", "128.0.0.0/1"}},
 		"a half alone":             {[]string{"128.0.0.0/1"}, nil, []string{"128.0.0.0/1"}},
 		"halves and the whole":     {[]string{"0.0.0.0/1", "128.0.0.0/1", "0.0.0.0/0"}, []string{"0.0.0.0/0"}, []string{"0.0.0.0/1", "128.0.0.0/1"}},
 		"a seventh":                {[]string{"100.0.0.0/7"}, nil, []string{"100.0.0.0/7"}},
@@ -119,10 +128,14 @@ func TestReviewOfRoutes(t *testing.T) {
 	}
 	// Around another network, whose own route is longer: nothing is taken from it.
 	h := office()
-	h.Networks = h.Networks[:4]
 	l := testLease(serverA, "192.0.2.100")
 	l.Routes = append(l.Routes, Route{pfx("10.0.0.0/8"), serverA}, Route{pfx("192.168.0.0/16"), serverA}, Route{pfx("192.168.11.0/24"), serverA})
 	if got, err := testConfig().review(l, h); got != l || err != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+	// A VPN that takes everything is bypassed by no route, and keeps its halves.
+	l.Routes = []Route{{defaultDst, serverA}, {pfx("198.51.100.0/24"), serverA}}
+	if got, err := testConfig().review(l, tunnel()); err != nil || len(got.Routes) != 1 || got.Gateway != serverA || len(got.Omitted) != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	// A gateway that is this router.

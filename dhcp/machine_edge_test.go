@@ -290,7 +290,6 @@ func TestAcquisitionsAreSeparate(t *testing.T) {
 		t.Errorf("the first REQUEST waits %v", r.now-sent)
 	}
 	r = reach(t, Rebooting)
-	sent = r.now
 	r.tick()
 	r.do(evCarrier{false})
 	r.do(evCarrier{true})
@@ -385,5 +384,17 @@ func TestInfiniteLeaseInDoubt(t *testing.T) {
 	r.now += time.Second
 	if r.do(evConfirm{}); r.last.send != nil || r.last.wake != ended+confirmSpacing {
 		t.Errorf("asks again in %v: %+v", r.last.wake-ended, r.last.send)
+	}
+}
+
+// The answer to a packet that left comes although the next one did not leave.
+func TestAckAfterLocalTrouble(t *testing.T) {
+	r := reach(t, Rebooting)
+	r.tick()
+	r.do(evUnsent{})
+	r.do(r.ack())
+	wake := r.last.wake
+	if r.do(evCarrier{true}); r.m.state != Bound || r.last.send != nil || r.last.wake != wake {
+		t.Errorf("%v wakes in %v, sends %+v", r.m.state, r.last.wake-r.now, r.last.send)
 	}
 }

@@ -105,7 +105,7 @@ func TestShortLeases(t *testing.T) {
 	r := reach(t, Requesting)
 	e := r.ack()
 	e.lease.TTL = time.Second
-	r.now += 1500 * time.Millisecond
+	r.now += time.Second
 	if r.do(e); r.m.state != Requesting {
 		t.Errorf("%v", r.m.state)
 	}
@@ -267,8 +267,14 @@ func TestAnswersOfOtherServers(t *testing.T) {
 			}
 		})
 	}
+	// Nothing but such a confirmation: it is told.
+	r := reach(t, Rebooting)
+	r.do(ackOf(r, serverB, "192.0.2.7"))
+	if r.tickUntil(Bound); r.m.diag != Unusable || r.m.detail != errOtherAddress.Error() {
+		t.Errorf("diagnosis %v %q", r.m.diag, r.m.detail)
+	}
 	// What waits does not outlive its exchange.
-	r := reach(t, Renewing)
+	r = reach(t, Renewing)
 	r.do(r.nakFrom(serverB))
 	r.do(evCarrier{false})
 	r.now += time.Second
@@ -283,7 +289,10 @@ func TestAnswersOfOtherServers(t *testing.T) {
 	r.tickUntil(Rebinding)
 	other := ackOf(r, serverB, "192.0.2.100")
 	other.lease.TTL = 2 * time.Second
-	r.do(other)
+	left := r.m.lease.RemainingAt(r.now)
+	if r.do(other); r.last.wake != r.now+left/4 {
+		t.Errorf("%v before the end an answer waits %v", left, r.last.wake-r.now)
+	}
 	if r.tick(); r.m.state != Bound || r.m.lease.Server != serverB {
 		t.Errorf("%v with %v", r.m.state, r.m.lease)
 	}
@@ -443,6 +452,15 @@ func TestRapidCommit(t *testing.T) {
 	r.now += 10 * time.Millisecond
 	if ack(r, true); r.m.state != Bound || r.m.lease.Acquired != sent {
 		t.Errorf("%v, %v", r.m.state, r.m.lease)
+	}
+	// After a refusal, and with another server's offer at hand.
+	probe := rig{now: 1000 * time.Second}
+	r = newRig(t, Config{RapidCommit: true}, evStart{lease: probe.held(2 * time.Hour), carrier: true})
+	r.m.silenced = true
+	r.do(r.msg(dhcpv4.MessageTypeOffer, testLease(serverB, "192.0.2.7")))
+	r.m.silenced = true
+	if ack(r, true); r.m.state != Bound || r.m.diag != OtherServer || r.m.silenced {
+		t.Errorf("%v, diagnosis %v", r.m.state, r.m.diag)
 	}
 	r = newRig(t, Config{}, evStart{carrier: true})
 	if ack(r, true); r.m.state != Selecting {

@@ -262,6 +262,12 @@ func TestStuckSession(t *testing.T) {
 		}
 		r.do(r.offer())
 		r.tickUntil(Requesting)
+		r.tickUntil(Selecting) // the REQUESTs are not answered
+		if r.tick(); r.m.diag != NoAnswer {
+			t.Errorf("%v: after an offer and silence: diagnosis %v", s, r.m.diag)
+		}
+		r.do(r.offer())
+		r.tickUntil(Requesting)
 		if r.do(r.ack()); r.m.diag != OK || r.last.update.Detail != "" {
 			t.Errorf("%v: diagnosis %v", s, r.m.diag)
 		}
@@ -277,6 +283,9 @@ func TestUnusableOffer(t *testing.T) {
 	l := testLease(netip.Addr{}, "192.0.2.100")
 	if r.do(r.msg(dhcpv4.MessageTypeOffer, l)); r.m.state != Selecting {
 		t.Error("an offer without server identifier was taken")
+	}
+	if r.tick(); r.m.diag != Unusable || r.last.update.Detail != errNoServer.Error() {
+		t.Errorf("diagnosis %v %q", r.m.diag, r.last.update.Detail)
 	}
 	r.do(r.offer())
 	if r.do(r.ack()); r.m.diag != OK {

@@ -413,6 +413,7 @@ func TestServerTimes(t *testing.T) {
 		"infinite":         {1<<32 - 1, 10, 20, Infinite, Infinite},
 		"T2 infinite":      {100, 10, 1<<32 - 1, 10 * time.Second, 0},
 		"T1 near T2":       {100, 99, 0, 99 * time.Second, 0},
+		"T1 at T2's place": {8, 7, 0, 7 * time.Second, 0},
 		"nothing but T2":   {100, 0, 1, 0, time.Second},
 		"the longest ever": {1<<32 - 2, 1<<32 - 4, 1<<32 - 3, (1<<32 - 4) * time.Second, (1<<32 - 3) * time.Second},
 	} {
