@@ -101,8 +101,8 @@ func TestTokensBehindScripts(t *testing.T) {
 	}
 }
 
-// A hook whose keepalived is gone is told apart from a command that a person
-// types: keepalived asks the kernel to signal its children when it dies.
+// A hook whose keepalived has exited is distinguished from a command that a person
+// types: keepalived asks the kernel to signal its children when it exits.
 func TestOrphaned(t *testing.T) {
 	if os.Getenv("WANFAIL_TEST_ORPHANED") != "" {
 		fmt.Printf("orphaned %v\n", Orphaned())

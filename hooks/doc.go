@@ -1,5 +1,5 @@
-// Package hooks is what keepalived or a person says about this router: events
-// become one ordered intent, and the keeper's answer comes back.
+// Package hooks carries role requests, of keepalived or of a person, to the keeper
+// in the order in which they were made, and brings its answer back.
 //
 // A hook is a short-lived process. keepalived starts hooks concurrently and
 // forgets them, so the order in which they run proves nothing. Each hook

@@ -40,9 +40,9 @@ func ParseNotice(line string) (Notice, error) {
 	return n, ValidScope(n.Scope)
 }
 
-// lastWords is how long after SIGTERM keepalived may take to write its last
-// states: it ends its FIFO script first and says STOP then.
-const lastWords = 5 * time.Second
+// drainLimit is how long after SIGTERM keepalived may take to write its last
+// states: it terminates its FIFO script first and writes STOP then.
+const drainLimit = 5 * time.Second
 
 // fifoRoom is how much of what keepalived writes is kept while nobody reads: the
 // most that the kernel gives without asking (fs.pipe-max-size).
@@ -64,12 +64,12 @@ func ReadFIFO(ctx context.Context, path string, take func(Notice), bad func(erro
 		return fmt.Errorf("open FIFO: %w", err)
 	}
 	defer f.Close()
-	// keepalived drops what does not fit, so make room for more than this router
-	// will ever be behind by. Not granted is no harm.
+	// keepalived drops what does not fit, so make room for more than this reader
+	// will ever be behind by. A refusal is harmless.
 	if raw, err := f.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, fifoRoom) })
 	}
-	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now().Add(lastWords)) })
+	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now().Add(drainLimit)) })
 	defer stop()
 	r := bufio.NewReaderSize(f, 1024)
 	for {

@@ -42,8 +42,8 @@ func FuzzParseNotice(f *testing.F) {
 	})
 }
 
-// keepalived ends the reader with SIGTERM before it writes STOP: both lines
-// that come after the context has ended must be heard.
+// keepalived terminates the reader before it writes STOP: both lines that come
+// after the context has ended must be read.
 func TestReadFIFOHearsLastWords(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fifo")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
@@ -82,7 +82,7 @@ func TestReadFIFOHearsLastWords(t *testing.T) {
 }
 
 // keepalived writes without waiting, and drops what does not fit. What did fit is
-// heard, the latest included, and a reader makes room for far more.
+// read, the latest included, and a reader makes room for far more.
 func TestReadFIFOThatIsFull(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fifo")
 	if err := unix.Mkfifo(path, 0o600); err != nil {

@@ -8,24 +8,24 @@ import (
 	"time"
 )
 
-// Hook carries one wish to the keeper.
+// Hook carries one role request to the keeper.
 type Hook struct {
 	Starter Starter
 	// Check validates the configuration. It is asked only where no keeper runs: a
 	// running one has done so.
 	Check func() error
-	// Alone makes the router backup in this process, for want of a keeper, as far
-	// as i and the recorded intents want that. With finish it also waits until
-	// everything is gone; without, silence is enough.
+	// Alone makes the router backup in this process where no keeper answers, as far
+	// as i and the recorded intents request that. With finish it also waits until
+	// the WANs are deleted; without, it is enough that they are mute.
 	Alone func(ctx context.Context, i Intent, finish bool) Answer
-	// Silence is the first part of Alone: nothing leaves the WANs any more.
+	// Silence is the first part of Alone: it stops the transmission of the WANs.
 	Silence func(ctx context.Context, i Intent) error
 	// Step, if not nil, is called with a name before each thing that Say does.
 	// Tests end the process there.
 	Step func(name string)
 }
 
-// ConfigError is a wish that could not be met for the sake of the configuration.
+// ConfigError is a role request that failed because of the configuration.
 type ConfigError struct{ Err error }
 
 func (e *ConfigError) Error() string { return e.Err.Error() }
@@ -33,26 +33,26 @@ func (e *ConfigError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-// RecordLimit is how long a hook waits for others that record before it gets on:
-// a stop hook has no more than a second to live.
+// RecordLimit is how long a hook waits while others record before it goes on:
+// keepalived kills a stop hook after a second.
 const RecordLimit = 500 * time.Millisecond
 
 const (
-	// grace is how much longer than a hook's own time the keeper may take to say
-	// that the time is over.
+	// grace is how much longer than a hook's own time limit the keeper may take to
+	// answer that the limit has passed.
 	grace = time.Second
-	// patience is how long a hook that wants silence leaves that to the keeper. A
-	// keeper that lives needs a few milliseconds; one that hangs or was stopped
-	// still accepts calls, and the hook may be killed a second after its start.
-	patience = 150 * time.Millisecond
-	// aloneLimit bounds what a hook does in place of a keeper that does not answer.
+	// muteLimit is how long a hook leaves it to the keeper to stop transmission. A
+	// keeper that works needs a few milliseconds; one that hangs or was stopped
+	// still accepts connections, and the hook may be killed a second after its start.
+	muteLimit = 150 * time.Millisecond
+	// aloneLimit bounds what a hook does instead of a keeper that does not answer.
 	aloneLimit = 5 * time.Second
 )
 
-// Say records the wish, sees to it that a keeper acts on it, and returns what
-// became of it within wait. A router becomes backup whatever else is broken: a
-// keeper that is missing, hangs or is mad, a run directory that is full, a
-// configuration that nobody can read.
+// Say records the role request, sees to it that a keeper acts on it, and returns
+// its outcome within wait. A router becomes backup whatever else is broken: a
+// keeper that is missing, hangs or answers garbage, a run directory that is full,
+// a configuration that cannot be read.
 func (h Hook) Say(ctx context.Context, op string, i Intent, wait time.Duration) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+grace)
 	defer cancel()
@@ -73,13 +73,13 @@ func (h Hook) Say(ctx context.Context, op string, i Intent, wait time.Duration) 
 		}
 	}
 	if i.Role == Primary && ctx.Err() != nil {
-		// keepalived's death reaches its hooks as SIGTERM: who asked asks no more.
-		return Answer{}, fmt.Errorf("called off before it was recorded: %w", context.Cause(ctx))
+		// When keepalived exits its hooks get SIGTERM: the request is no longer valid.
+		return Answer{}, fmt.Errorf("cancelled before it was recorded: %w", context.Cause(ctx))
 	}
 	h.Step("record")
 	limit := RecordLimit
 	if i.Role == Primary && conn == nil {
-		limit = wait // there is nobody else to tell
+		limit = wait // only the record can carry it to a keeper
 	}
 	newer, recordErr := h.record(i, limit)
 	h.Step("recorded")
@@ -87,7 +87,7 @@ func (h Hook) Say(ctx context.Context, op string, i Intent, wait time.Duration) 
 		if conn != nil {
 			_ = conn.Close()
 		} else {
-			h.standIn(ctx, *newer)
+			h.actFor(ctx, *newer)
 		}
 		return Answer{Outcome: Superseded, Role: newer.Role, By: newer.By()}, nil
 	}
@@ -96,7 +96,7 @@ func (h Hook) Say(ctx context.Context, op string, i Intent, wait time.Duration) 
 	}
 	a, err := h.deliver(ctx, conn, Request{Op: op, Intent: &i, Wait: wait, Unrecorded: recordErr != nil})
 	if recordErr != nil {
-		// The keeper records it, too, but may die before.
+		// The keeper records it, too, but may exit before that.
 		if _, err := h.record(i, RecordLimit); err != nil {
 			a.degrade(err)
 		}
@@ -106,7 +106,7 @@ func (h Hook) Say(ctx context.Context, op string, i Intent, wait time.Duration) 
 
 // Announce has the keeper announce the addresses of the WANs that i covers and
 // that are primary. It is no role request. Where no keeper runs there is nothing
-// to do: the next one looks at everything anew.
+// to do: the next one observes everything anew.
 func (h Hook) Announce(ctx context.Context, i Intent) error {
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
@@ -141,8 +141,8 @@ func (h Hook) record(i Intent, limit time.Duration) (newer *Intent, err error) {
 	return store.Record(i, limit)
 }
 
-// release is for a keeper alone, which records the intent itself: seen in the
-// record before the request, it would be a demotion like any other.
+// release needs a keeper, which records the intent itself: a keeper that saw it in
+// the record before the request would take it for any other demotion.
 func (h Hook) release(ctx context.Context, conn *Conn, r Request) (Answer, error) {
 	defer conn.Close()
 	var a Answer
@@ -152,12 +152,12 @@ func (h Hook) release(ctx context.Context, conn *Conn, r Request) (Answer, error
 	return a, a.refusal()
 }
 
-// standIn does what the hook of the newer wish may not live to do: where no
-// keeper runs, one that was killed after it had recorded leaves a wish that nobody
-// knows of.
-func (h Hook) standIn(ctx context.Context, newer Intent) {
+// actFor does what the hook of the newer role request may have been killed before
+// it did: a hook that was killed after it had recorded leaves, where no keeper
+// runs, a request that no process acts on.
+func (h Hook) actFor(ctx context.Context, newer Intent) {
 	if newer.Role == Backup {
-		_ = h.Silence(ctx, newer) // its own hook, if it lives, reports what goes wrong
+		_ = h.Silence(ctx, newer) // its own hook, if it still runs, reports what goes wrong
 	}
 	if (newer.Role == Primary || newer.Owner != (Process{})) && h.Check() == nil {
 		if conn, err := h.Starter.Dial(ctx); err == nil {
@@ -173,8 +173,8 @@ func (a Answer) refusal() error {
 	return nil
 }
 
-// deliver asks the keeper, a new one if the one that was asked dies, and acts
-// alone where a backup has nobody to ask.
+// deliver asks the keeper, a new one if the one that was asked exits, and acts
+// without a keeper where a backup finds none.
 func (h Hook) deliver(ctx context.Context, conn *Conn, r Request) (Answer, error) {
 	for {
 		if conn == nil && r.Intent.Role == Backup {
@@ -194,12 +194,12 @@ func (h Hook) deliver(ctx context.Context, conn *Conn, r Request) (Answer, error
 		case err == nil:
 			return a, a.refusal()
 		case ctx.Err() == nil && !errors.As(err, &garbage):
-			// The keeper died while it was asked. Its supervisor may have it back already.
+			// The keeper exited before it answered. Its supervisor may have restarted it.
 			if conn, err = Dial(ctx, h.Starter.RunDir); err != nil {
 				conn = nil
 			}
 		case r.Intent.Role == Backup:
-			// A person who waits may break off; the wish stands.
+			// A person who waits may interrupt; the role request stays.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), aloneLimit)
 			defer cancel()
 			a = h.alone(ctx, r)
@@ -211,14 +211,14 @@ func (h Hook) deliver(ctx context.Context, conn *Conn, r Request) (Answer, error
 	}
 }
 
-// ask puts the request to the keeper. If it wants silence and the keeper is slow
-// to answer, the hook takes care of that itself: at worst it is done twice.
+// ask sends the request to the keeper. If it is for backup and the keeper is slow
+// to answer, the hook stops transmission itself: at worst that is done twice.
 func (h Hook) ask(ctx context.Context, conn *Conn, r Request, a *Answer) error {
 	if r.Intent.Role == Backup {
 		var silence sync.WaitGroup
 		defer silence.Wait()
 		silence.Add(1)
-		late := time.AfterFunc(patience, func() {
+		late := time.AfterFunc(muteLimit, func() {
 			defer silence.Done()
 			_ = h.Silence(ctx, *r.Intent) // the keeper, or Alone, reports what goes wrong
 		})
@@ -234,10 +234,10 @@ func (h Hook) ask(ctx context.Context, conn *Conn, r Request, a *Answer) error {
 	return err
 }
 
-// alone makes this router backup without a keeper. When keepalived asked, a
-// keeper follows: it stays, keeps the services down, and makes the next promotion
-// a quick one. A person who types a command starts no daemon by it, and nobody
-// does who could not put the wish on record: the keeper would find an older one.
+// alone makes this router backup without a keeper. When keepalived asked, a keeper
+// is started after that: it keeps the services stopped and makes the next promotion
+// fast. A command that a person types starts no keeper, nor does a hook that could
+// not record its role request: the keeper would find an older one.
 func (h Hook) alone(ctx context.Context, r Request) Answer {
 	byHand, unrecorded := r.Intent.Owner == (Process{}), false
 	h.Step("alone")

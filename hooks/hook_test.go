@@ -12,7 +12,7 @@ import (
 )
 
 // lonely is a hook on a router where no keeper runs and none can be started. It
-// notes what it does in place of one.
+// records what it does instead of one.
 type lonely struct {
 	Hook
 	t        *testing.T
@@ -59,8 +59,8 @@ func (l *lonely) record(i Intent) {
 	}
 }
 
-// keepalived's end reaches its hooks as SIGTERM: a primary that is called off so
-// late as that must not be on record, where nobody would take it back.
+// When keepalived exits its hooks get SIGTERM: a request for primary that is
+// cancelled by then must not be on record, where nothing would revoke it.
 func TestCalledOffPrimaryIsNotRecorded(t *testing.T) {
 	for _, when := range []string{"before the call", "while the configuration is checked"} {
 		t.Run(when, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestCalledOffPrimaryIsNotRecorded(t *testing.T) {
 	}
 }
 
-// A backup is recorded and obeyed however late it is called off.
+// A request for backup is recorded and executed however late it is cancelled.
 func TestCalledOffBackupIsObeyed(t *testing.T) {
 	l := newLonely(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -97,8 +97,8 @@ func TestCalledOffBackupIsObeyed(t *testing.T) {
 	}
 }
 
-// A hook that finds a newer backup on record makes the router silent in its place:
-// its own hook may have been killed, and no keeper runs.
+// A hook that finds a newer backup on record mutes the WANs: the hook of that
+// request may have been killed, and no keeper runs.
 func TestStandInSilences(t *testing.T) {
 	l := newLonely(t)
 	newer := Intent{Role: Backup, Token: token(2), State: "STOP"}
@@ -113,7 +113,7 @@ func TestStandInSilences(t *testing.T) {
 	if len(l.alone) != 0 {
 		t.Errorf("alone: %+v", l.alone)
 	}
-	// A newer primary is nothing to be silent for.
+	// For a newer primary nothing is muted.
 	l = newLonely(t)
 	l.record(Intent{Role: Primary, Token: token(2), State: "MASTER"})
 	if _, err := l.Say(t.Context(), OpSettle, Intent{Role: Backup, Token: token(1), State: "BACKUP"}, time.Second); err != nil {

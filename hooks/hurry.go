@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// highest is the nice value of a process that hurries, and of the keeper as a
-// service.
+// highest is the nice value of hooks, and of the keeper as a service.
 const highest = -20
 
-// Hurry gives this process the highest ordinary priority. keepalived starts hooks
-// with none: on a router that is busy at the moment of a failover they wait for
-// the CPU behind everything else, and with them the silence that the new master
-// counts on. Where it is not allowed, nothing is lost but time.
-func Hurry() {
+// RaisePriority gives this process the highest priority below real time.
+// keepalived starts hooks with the default one: on a router that is busy at the
+// moment of a failover they would wait for the CPU like everything else, and the
+// old master would transmit for as long. Where it is not allowed, the hook runs
+// with the priority that it has.
+func RaisePriority() {
 	tasks, err := os.ReadDir("/proc/self/task") // Linux has it for each thread
 	if err != nil {
 		return
@@ -28,9 +28,9 @@ func Hurry() {
 	}
 }
 
-// atEase runs start, which starts a process, so that it does not inherit the
-// hurry.
-func atEase(start func() error) error {
+// atNormalPriority runs start, which starts a process, so that it does not inherit
+// the raised priority.
+func atNormalPriority(start func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	was, err := unix.Getpriority(unix.PRIO_PROCESS, 0) // the system call returns 20 - nice

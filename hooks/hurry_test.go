@@ -20,19 +20,19 @@ func niceOf(t *testing.T, tid int) int {
 	return 20 - n
 }
 
-// A process that hurries does so with each thread, and starts others that do not.
+// The raised priority holds for each thread, and is not inherited by what is started.
 // The test does it in a process of its own.
-func TestHurry(t *testing.T) {
+func TestRaisePriority(t *testing.T) {
 	const env = "WANFAIL_TEST_HURRY"
 	if os.Getenv(env) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestHurry$")
+		cmd := exec.Command(os.Args[0], "-test.run=^TestRaisePriority$")
 		cmd.Env = append(os.Environ(), env+"=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		return
 	}
-	Hurry()
+	RaisePriority()
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil || len(tasks) == 0 {
 		t.Fatal(len(tasks), err)
@@ -44,7 +44,7 @@ func TestHurry(t *testing.T) {
 		}
 	}
 	cmd := exec.Command("/bin/sleep", "60")
-	if err := atEase(cmd.Start); err != nil {
+	if err := atNormalPriority(cmd.Start); err != nil {
 		t.Fatal(err)
 	}
 	if n := niceOf(t, cmd.Process.Pid); n != 0 {

@@ -9,26 +9,26 @@ import (
 	"unicode"
 )
 
-// Intent is one recorded wish.
+// Intent is one recorded role request.
 type Intent struct {
 	Role Role `json:"role"`
-	// Scope is the VRRP instance or sync group that speaks; empty: every WAN.
+	// Scope is the VRRP instance or sync group that changed; empty: every WAN.
 	Scope string `json:"scope,omitzero"`
 	Token Token  `json:"token"`
-	// Owner is the keepalived that asked. When it dies the intent counts as
-	// backup. Zero: a person asked, and nobody's death changes it.
+	// Owner is the keepalived that asked. When it exits the intent counts as
+	// backup. Zero: a person asked, and no process's end changes it.
 	Owner Process `json:"owner,omitzero"`
 	// Channel is the process that reads keepalived's FIFO, zero for hooks. When it
-	// dies the intent counts as backup, too: keepalived starts no other one, and
-	// nobody would hear that the role is taken back.
+	// exits the intent counts as backup, too: keepalived starts no other one, and
+	// no process would read that the router is no longer master.
 	Channel Process `json:"channel,omitzero"`
-	// State is the word that was said, as "FAULT", for people.
+	// State is the VRRP state or the command as it was given, "FAULT", for people.
 	State string    `json:"state"`
 	At    time.Time `json:"at"` // wall clock, for people only
 }
 
-// Covers reports whether the intent speaks for a WAN that is bound to the given
-// instance; a WAN bound to none listens to everything.
+// Covers reports whether the intent applies to a WAN that is bound to the given
+// instance; to a WAN that is bound to none every intent applies.
 func (i Intent) Covers(instance string) bool {
 	return i.Scope == "" || instance == "" || i.Scope == instance
 }
@@ -45,7 +45,7 @@ func (i Intent) By() string {
 	return who + " " + i.State
 }
 
-// Intents are the newest wishes of this boot, at most one a scope.
+// Intents are the newest role requests of this boot, at most one for each scope.
 type Intents []Intent
 
 // For returns the newest intent that covers instance.
@@ -59,7 +59,7 @@ func (is Intents) For(instance string) (newest Intent, ok bool) {
 }
 
 // Supersedes returns the intent that makes t obsolete in the given scope: one
-// that is newer and speaks for everything that t spoke for.
+// that is newer and covers all that the one with the token t covers.
 func (is Intents) Supersedes(scope string, t Token) (newer Intent, ok bool) {
 	for _, i := range is {
 		if (i.Scope == "" || i.Scope == scope) && i.Token.Compare(t) > 0 {
@@ -77,8 +77,7 @@ func (is Intents) Holds(i Intent) bool {
 }
 
 // With returns the intents with i among them, in place of those that it makes
-// obsolete; or, if a newer one speaks for all that i would, is itself and that
-// one.
+// obsolete; or, if a newer one covers all that i covers, is itself and that one.
 func (is Intents) With(i Intent) (with Intents, newer *Intent) {
 	if n, ok := is.Supersedes(i.Scope, i.Token); ok {
 		return is, &n
@@ -89,7 +88,7 @@ func (is Intents) With(i Intent) (with Intents, newer *Intent) {
 	return append(with, i), nil
 }
 
-// ValidScope refuses names that keepalived cannot have and a log should not see.
+// ValidScope refuses names that keepalived cannot have and that would garble a log.
 func ValidScope(name string) error {
 	switch {
 	case name == "":

@@ -40,7 +40,7 @@ func TestTokenOrder(t *testing.T) {
 	}
 }
 
-// keepalived forks hooks one after the other; their tokens must say so.
+// keepalived forks hooks one after the other; their tokens must have that order.
 func TestProcessTokensFollowForkOrder(t *testing.T) {
 	if os.Getenv("WANFAIL_TEST_TOKEN") != "" {
 		tok, err := ProcessToken()
@@ -93,7 +93,7 @@ func TestIntentsFor(t *testing.T) {
 		{"VI_1", Primary, 2},
 		{"VI_2", Backup, 3},
 		{"VI_3", Backup, 1}, // nothing but the one for all
-		{"", Backup, 3},     // listens to everything
+		{"", Backup, 3},     // bound to none: covered by all
 	} {
 		got, ok := intents.For(c.instance)
 		if !ok || got.Role != c.role || got.Token.Ticks != c.tick {
@@ -120,7 +120,7 @@ func TestIntentsWith(t *testing.T) {
 		t.Errorf("an older intent of the same scope was taken: %v", n)
 	}
 	if add("", 4, Backup) != nil {
-		t.Error("an older intent for all must stay on record for the instances that nobody else speaks for")
+		t.Error("an older intent for all must stay on record for the instances that no newer one covers")
 	}
 	for _, instance := range []string{"VI_1", "VI_2"} {
 		if i, _ := is.For(instance); i.Role != Primary || i.Scope != instance {

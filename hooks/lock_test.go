@@ -97,7 +97,7 @@ func TestLockWithinLeaksNothing(t *testing.T) {
 		t.Errorf("%d threads before, %d after", tids, n)
 	}
 	unlock()
-	// What waits in vain still lets go of the lock at once.
+	// A wait that was given up releases the lock at once when it gets it.
 	if out, err := exec.Command("flock", "-w", "10", lock.String(), "true").CombinedOutput(); err != nil {
 		t.Errorf("the lock is held although nobody wants it: %v: %s", err, out)
 	}

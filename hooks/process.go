@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Process names one process for good: process ids are used again, a pair of id
-// and start time is not.
+// Process identifies one process: process ids are used again, a pair of id and
+// start time is not.
 type Process struct {
 	PID   int    `json:"pid,omitzero"`
 	Start uint64 `json:"start,omitzero"` // clock ticks since boot, field 22 of /proc/PID/stat
@@ -71,19 +71,19 @@ func Find(pid int) (Process, error) {
 	return Process{PID: pid, Start: st.start}, nil
 }
 
-// Keepalived returns the nearest keepalived among the ancestors of this
-// process: the one whose death takes the authority away from what this process
-// says. It is the zero Process when a person runs the command.
+// Keepalived returns the nearest keepalived among the ancestors of this process:
+// once it has exited, the role requests of this process no longer count. It is the
+// zero Process when a person runs the command.
 func Keepalived() Process {
 	keepalived, _ := ancestry()
 	return keepalived
 }
 
 // ancestry returns the nearest keepalived among the ancestors of this process,
-// and its child on the way here: this process itself or, behind a shell or a
-// hotplug script, the one that keepalived has started for the event.
+// and its child on the way to this process: this process itself or, behind a shell
+// or a hotplug script, the one that keepalived has started for the event.
 func ancestry() (keepalived, child Process) {
-	// The bound only guards against a /proc that changes while we climb.
+	// The bound only guards against a /proc that changes while it is read.
 	const depth = 16
 	pid := os.Getpid()
 	for range depth {
@@ -103,10 +103,10 @@ func ancestry() (keepalived, child Process) {
 	return Process{}, Process{}
 }
 
-// Orphaned reports whether the keepalived that started this process is gone: it
-// has its children told of its death (PR_SET_PDEATHSIG), which nobody does for a
-// command that a person types, but it is no ancestor any more. What such a
-// process says counts for nothing: nobody would ever take it back.
+// Orphaned reports whether the keepalived that started this process has exited:
+// this process gets a signal when its parent exits (PR_SET_PDEATHSIG), which no
+// command that a person types does, but keepalived is no ancestor any more. The
+// role request of such a process must not count: nothing would ever revoke it.
 func Orphaned() bool { return deathSignal == unix.SIGTERM && Keepalived() == (Process{}) }
 
 // deathSignal is what this process gets when its parent dies. The setting belongs

@@ -31,16 +31,16 @@ type Request struct {
 	Unrecorded bool `json:"unrecorded,omitempty"`
 }
 
-// Outcome is how a wish ended.
+// Outcome is how a role request ended.
 type Outcome string
 
 const (
 	Reached    Outcome = "reached"    // all of it
 	Degraded   Outcome = "degraded"   // the role is reached, Problems name what is not
-	Superseded Outcome = "superseded" // a newer wish took its place
+	Superseded Outcome = "superseded" // a newer role request replaced it
 )
 
-// Answer is what a keeper says to OpSettle and OpRelease.
+// Answer is the keeper's answer to OpSettle and OpRelease.
 type Answer struct {
 	Outcome  Outcome       `json:"outcome,omitempty"`
 	Role     Role          `json:"role"`
@@ -55,7 +55,7 @@ type Answer struct {
 // ErrNoKeeper tells that no keeper listens in the run directory.
 var ErrNoKeeper = errors.New("no keeper is running")
 
-// GarbageError is an answer that no keeper gives.
+// GarbageError is an answer that is no valid answer of a keeper.
 type GarbageError struct {
 	Line []byte
 	Err  error
@@ -92,14 +92,14 @@ func Dial(ctx context.Context, dir rundir.Dir) (*Conn, error) {
 // Close ends the connection.
 func (c *Conn) Close() error { return c.c.Close() }
 
-// RefusedError is the answer of a keeper that does not take a request.
+// RefusedError is the answer of a keeper that does not accept a request.
 type RefusedError struct{ Reason string }
 
 func (e *RefusedError) Error() string { return "keeper refuses: " + e.Reason }
 
 // Ask sends r and reads one answer into answer, a pointer to an Answer or a
 // Report. It returns when ctx ends. A keeper that refuses to report is a
-// RefusedError; in an Answer there is place for the reason.
+// RefusedError; an Answer has a field for the reason.
 func (c *Conn) Ask(ctx context.Context, r Request, answer any) error {
 	sent := c.send(r)
 	err := c.Next(ctx, answer)

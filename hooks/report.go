@@ -85,8 +85,8 @@ type Service struct {
 	Name    string `json:"name"`
 	Backend string `json:"backend"` // "systemd" or "init"
 	Running bool   `json:"running"`
-	// Pending: the role's word is being carried out. Running is what was found
-	// before, and false where nobody has looked yet.
+	// Pending: the service is being started or stopped. Running is what was found
+	// before, and false where the state has not been read yet.
 	Pending bool   `json:"pending,omitempty"`
 	Error   string `json:"error,omitempty"`
 }

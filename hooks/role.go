@@ -9,8 +9,8 @@ import (
 type Role uint8
 
 const (
-	// Backup is silent on the WAN. It is the zero value: whatever is unknown,
-	// unreadable or lost makes the router silent, never a second voice.
+	// Backup transmits nothing on the WAN. It is the zero value: whatever is unknown,
+	// unreadable or lost makes the router backup, never a second primary.
 	Backup Role = iota
 	// Primary holds the shared MAC address and the leased address.
 	Primary
@@ -45,24 +45,24 @@ func (r *Role) UnmarshalText(text []byte) error {
 type Change uint8
 
 const (
-	// UnknownState is a word that is no state of keepalived.
+	// UnknownState is what is no state of keepalived.
 	UnknownState Change = iota
 	// NoChange is a report that leaves the role as it is.
 	NoChange
 	// ToPrimary and ToBackup are changes of the role.
 	ToPrimary
 	ToBackup
-	// ToAnnounce leaves the role as it is: somebody else was master for a moment, so
+	// ToAnnounce leaves the role as it is: the peer was master for a moment, too, so
 	// a primary announces its addresses again.
 	ToAnnounce
 )
 
-// ParseState says what a VRRP state means, whatever its case: "MASTER" and
+// ParseState returns what a VRRP state means, whatever its case: "MASTER" and
 // "primary" make the router primary; "BACKUP", "FAULT", "STOP" and "DELETED"
 // make it backup. "MASTER_RX_LOWER_PRI", an advert of a lower priority, tells a
-// master that somebody else was one: the switches have learned the MAC address at
-// the other port. Reports of priorities change nothing (keepalived.conf(5),
-// NOTIFY SCRIPTS).
+// master that another router was master, too: the switches have learned the MAC
+// address at that router's port. Reports of priorities change nothing
+// (keepalived.conf(5), NOTIFY SCRIPTS).
 func ParseState(state string) Change {
 	switch strings.ToUpper(state) {
 	case "PRIMARY", "MASTER":

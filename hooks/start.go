@@ -20,7 +20,7 @@ type Starter struct {
 	RunDir rundir.Dir
 	Args   []string // the keeper's command line after the program's name
 	// Installed says that the keeper runs with the settings of the installed
-	// service, so that the service may stand in for a keeper of our own.
+	// service, so that the service may be started instead of a keeper of our own.
 	Installed bool
 }
 
@@ -87,14 +87,14 @@ func (s Starter) start(ctx context.Context, ended func(error)) error {
 		return err
 	}
 	// What our caller left open, as the lock of a shell script, must not stay open
-	// for as long as the keeper lives. Linux before 5.11 lacks the call.
+	// for as long as the keeper runs. Linux before 5.11 lacks the call.
 	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	// Not CommandContext: the keeper outlives the hook. A session of its own
 	// keeps it out of the process group that keepalived kills.
 	cmd := exec.Command(exe, s.Args...)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := atEase(cmd.Start); err != nil {
+	if err := atNormalPriority(cmd.Start); err != nil {
 		return err
 	}
 	go func() {

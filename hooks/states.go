@@ -7,14 +7,16 @@ import (
 	"time"
 )
 
-// States are what keepalived said last, at most one intent for each instance or
-// group. They stay as they are when a person's command, or anything else that is
-// newer, decides about the role, so that the two can be compared.
+// States are the VRRP states that keepalived reported last, at most one intent for
+// each instance or group. They stay as they are when a person's command, or
+// anything else that is newer, decides about the role, so that the two can be
+// compared.
 type States []Intent
 
-// With returns the states with i among them, if keepalived said it and nothing
-// newer of the same name. What an earlier keepalived said of other instances goes
-// once it has ended and another one reports: that one may have none of that name.
+// With returns the states with i among them, if keepalived reported it and nothing
+// newer of the same name. What an earlier keepalived reported of other instances is
+// removed once it has exited and another one reports: that one may have no instance
+// of that name.
 func (s States) With(i Intent, gone func(Process) bool) States {
 	if i.Owner == (Process{}) {
 		return s
@@ -30,7 +32,7 @@ func (s States) With(i Intent, gone func(Process) bool) States {
 	return append(s, i)
 }
 
-// Living returns those that a running keepalived stands for.
+// Living returns those whose keepalived still runs.
 func (s States) Living(gone func(Process) bool) States {
 	return slices.DeleteFunc(slices.Clone(s), func(i Intent) bool { return gone(i.Owner) })
 }
@@ -54,7 +56,7 @@ func (s States) Disputed(byHand Intent, instance string, gone func(Process) bool
 	return Dispute{byHand, said}, ok && said.Role != byHand.Role
 }
 
-// Says names what keepalived says, for people.
+// Says describes the state that keepalived reported, for people.
 func (d Dispute) Says() string {
 	i := d.Keepalived
 	name := i.Scope

@@ -78,8 +78,8 @@ func TestStatesDisputed(t *testing.T) {
 	}
 }
 
-// What keepalived said stays on record whatever a person says, and for as long as
-// it is not replaced.
+// What keepalived reported stays on record whatever a person requests, and for as
+// long as it is not replaced.
 func TestRecordKeepsStates(t *testing.T) {
 	store, err := OpenStore(rundir.At(t.TempDir()))
 	if err != nil {

@@ -41,7 +41,7 @@ func (s *Store) Load() (Intents, error) {
 	return f.Intents, err
 }
 
-// States returns what keepalived said last, as Load returns the intents.
+// States returns what keepalived reported last, as Load returns the intents.
 func (s *Store) States() (States, error) {
 	f, err := s.load()
 	return f.States, err
@@ -67,21 +67,21 @@ func (s *Store) load() (file, error) {
 	return f, nil
 }
 
-// Record stores i unless a newer intent covers all that it would drive; then
-// that one is returned, and of i no more is kept than what keepalived says by it.
-// Concurrent calls, from any number
-// of processes, leave the newest. Each takes well below a millisecond; only one
-// that was stopped holds the lock for longer, which is what limit is for.
+// Record stores i unless a newer intent covers all that i covers; then that one is
+// returned, and of i only the state that keepalived reported by it is kept.
+// Concurrent calls, from any number of processes, leave the newest. Each takes well
+// below a millisecond; only a process that was stopped holds the lock for longer,
+// which is what limit is for.
 //
-// When a wish to be backup cannot be written, whatever was on record is removed
-// if that can be done: without a record the router is backup, too.
+// When a request to be backup cannot be written, the record is removed if that is
+// possible: without a record the router is backup, too.
 func (s *Store) Record(i Intent, limit time.Duration) (newer *Intent, err error) {
 	unlock, err := LockWithin(context.Background(), s.dir.IntentLock(), limit)
 	if err != nil {
 		return nil, fmt.Errorf("lock intent: %w", err)
 	}
 	defer unlock()
-	// A corrupt record orders nothing any more: the wish at hand is the newest known.
+	// A corrupt record cannot be compared with: the given request is the newest known.
 	have, loadErr := s.load()
 	have.Boot = s.boot
 	have.States = have.States.With(i, Process.Gone)
@@ -98,7 +98,7 @@ func (s *Store) Record(i Intent, limit time.Duration) (newer *Intent, err error)
 	}
 	if err := s.dir.Intents().Write(raw); err != nil {
 		if newer != nil {
-			return newer, nil // what keepalived says is for people then
+			return newer, nil // the state that is lost is for people only
 		}
 		if i.Role == Backup {
 			_ = s.dir.Intents().Remove()
@@ -108,8 +108,8 @@ func (s *Store) Record(i Intent, limit time.Duration) (newer *Intent, err error)
 	return newer, nil
 }
 
-// TakeOver puts the intents that keepalived's FIFO told to an earlier reader in
-// the hands of another one.
+// TakeOver makes reader the channel of the intents that an earlier reader of
+// keepalived's FIFO recorded.
 func (s *Store) TakeOver(keepalived, reader Process) error {
 	have, err := s.Load()
 	if err != nil {

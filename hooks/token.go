@@ -9,10 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Token orders role requests. What keepalived's hooks say counts from the moment
-// at which keepalived started them, since they may run late and in any order; what
-// keepalived's FIFO says, and what a person asks for, from the moment at which it
-// is said.
+// Token orders role requests. The request of a hook counts from the moment at which
+// keepalived started the hook, since hooks may run late and in any order; a line of
+// keepalived's FIFO and a person's command from the moment at which they arrive.
 //
 // A process start time has a resolution of one clock tick (10 ms); process ids
 // ascend, so within a tick the id decides, and within a process Seq does.
@@ -50,9 +49,9 @@ func (t Token) String() string { return fmt.Sprintf("%d/%d/%d", t.Ticks, t.PID, 
 // script: OpenWrt's hotplug-call of an older event may reach its `wanfail` after
 // that of a newer one. Without a keepalived above it the process was started by a
 // person, cron or another daemon, which run one command after the other. Then it
-// is the present moment: the start says nothing, since a shell that executes its
-// last command in place (`ssh router 'wanfail primary; wanfail backup'`) gives it
-// the process that it has had all along.
+// is the present moment: the start time cannot be used, since a shell that executes
+// its last command in place (`ssh router 'wanfail primary; wanfail backup'`) runs it
+// in the shell's own, older process.
 func ProcessToken() (Token, error) {
 	own, err := readStat(os.Getpid())
 	if err != nil {
@@ -61,14 +60,14 @@ func ProcessToken() (Token, error) {
 	pid := os.Getpid()
 	_, child := ancestry()
 	if child == (Process{}) && deathSignal == unix.SIGTERM {
-		child = Process{PID: pid, Start: own.start} // keepalived's, which is gone
+		child = Process{PID: pid, Start: own.start} // of a keepalived that has exited
 	}
 	if child == (Process{}) {
 		now, err := sinceBoot()
 		return Token{Ticks: uint64(now / tick), Seq: uint64(now % tick)}, err
 	}
-	// What one script says twice is in the order of the processes that say it. The
-	// last one may be the script's own, after all others.
+	// Two requests of one script are in the order of the processes that make them.
+	// The last one may be the script's own process, after all others.
 	const pidBits = 22 // PID_MAX_LIMIT, include/linux/threads.h
 	t := Token{Ticks: child.Start, PID: child.PID, Seq: (own.start-child.Start)<<pidBits | uint64(pid)}
 	if child.PID == pid {
@@ -81,8 +80,8 @@ func ProcessToken() (Token, error) {
 	return t, nil
 }
 
-// NowToken is the token of something that this process hears now, as a line
-// of keepalived's FIFO. Seq must ascend from call to call.
+// NowToken is the token of a request that arrives now, as a line of keepalived's
+// FIFO. Seq must ascend from call to call.
 func NowToken(seq uint64) (Token, error) {
 	now, err := sinceBoot()
 	return Token{Ticks: uint64(now / tick), PID: os.Getpid(), Seq: seq}, err

@@ -1,14 +1,14 @@
 package hooks
 
-// The words in which a router describes itself, beside those of Role, Outcome and
-// package dhcp (its states, findings and what becomes of a lease). `wanfail
-// status`, the log and the user scripts use the same; docs/status.md lists them.
+// The names of states and phases, beside those of Role, Outcome and package dhcp
+// (its states, findings and the outcomes of a lease). `wanfail status`, the log and
+// the user scripts use the same; docs/status.md lists them.
 
 // The states of a WAN that are not the DHCP client's.
 const (
 	StateStandby    = "standby"    // a backup without an interface, as it should be
 	StateDown       = "down"       // a primary without an interface
-	StateMuted      = "muted"      // silent, deleted soon
+	StateMuted      = "muted"      // transmits nothing, deleted soon
 	StateForeign    = "foreign"    // another interface has the name
 	StateUnattended = "unattended" // it is there, and no keeper runs
 )
@@ -25,7 +25,7 @@ const (
 	PhaseMacvlan = "macvlan"           // the link is there
 	PhaseLease   = "lease"             // there is a lease
 	PhaseAddress = "address"           // the kernel holds its address and routes
-	PhaseSilent  = "silent"            // nothing leaves any more
+	PhaseSilent  = "silent"            // the link transmits nothing any more
 	PhaseDeleted = "deleted"           // the link is gone
 	PhaseRelease = "release"           // the lease was given back
 	PhaseCommit  = "conntrackd commit" // the peer's connections are in the kernel

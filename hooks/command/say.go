@@ -37,7 +37,7 @@ func fifo(c *cli.Context) error {
 		return &usageError{fmt.Sprintf("fifo takes the path of the FIFO, got %q", c.Args().Slice())}
 	}
 	log := logger(c)
-	hooks.Hurry()
+	hooks.RaisePriority()
 	h, owner := hook(c, log), hooks.Keepalived()
 	self, err := hooks.Self()
 	if err != nil {
@@ -126,7 +126,7 @@ func say(c *cli.Context, op, scope, state string) error {
 		}
 	}
 	if i.Role == hooks.Backup && i.Owner != (hooks.Process{}) {
-		hooks.Hurry() // to be silent before the peer speaks
+		hooks.RaisePriority() // to stop transmission before the peer is unmuted
 	}
 	if i.Role == hooks.Primary && hooks.Orphaned() {
 		return errors.New("the keepalived that asked is gone")
