@@ -101,7 +101,7 @@ func commands() []*cli.Command {
 			Name: name, Aliases: aliases, Usage: usage, Flags: flags,
 			Action: asRoot(func(c *cli.Context) error {
 				if c.Bool("dry-run") {
-					return rehearse(c, role)
+					return printDryRun(c, role)
 				}
 				return say(c, hooks.OpSettle, "", strings.ToUpper(typed(c)))
 			}),

@@ -26,7 +26,7 @@ import (
 
 func drillCommand() *cli.Command {
 	return &cli.Command{
-		Name: "drill", Usage: "change places with the peer and back, with a stopwatch", Action: asRoot(rehearsal),
+		Name: "drill", Usage: "change places with the peer and back, with a stopwatch", Action: asRoot(runDrill),
 		Description: `Run on the primary. Lowers this router's VRRP priority through a track_file of
 keepalived, waits until the peer has taken over and answers for the virtual
 address, puts the priority back and waits for the return. keepalived decides all
@@ -54,7 +54,7 @@ command line or a configuration does not allow it, and nothing was changed.`,
 	}
 }
 
-func rehearsal(c *cli.Context) error {
+func runDrill(c *cli.Context) error {
 	scope, err := chosen(c)
 	if err != nil {
 		return &hooks.ConfigError{Err: err}

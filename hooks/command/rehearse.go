@@ -13,14 +13,14 @@ import (
 	"github.com/wanfail/wanfail/hooks/userhooks"
 )
 
-// rehearse prints what a role would change, and changes nothing.
-func rehearse(c *cli.Context, role hooks.Role) error {
+// printDryRun prints what a role would change, and changes nothing.
+func printDryRun(c *cli.Context, role hooks.Role) error {
 	o, stop, err := assemble(c, slog.New(slog.DiscardHandler))
 	defer stop()
 	if err != nil {
 		return err
 	}
-	r := keeper.Rehearse(c.Context, o, role)
+	r := keeper.DryRun(c.Context, o, role)
 	for _, d := range disputes(c, hooks.Intent{Role: role, Owner: hooks.Keepalived()}) {
 		r.Problems = append(r.Problems, d.Says())
 	}

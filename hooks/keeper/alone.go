@@ -21,9 +21,9 @@ import (
 const aloneWait = 500 * time.Millisecond
 
 // Alone makes the router backup without a keeper, as far as i and the recorded
-// intents want that. Silence comes first and waits for nothing. With finish the
-// call also stays until links that have to linger are deleted; without, the next
-// keeper does that.
+// intents request that. Muting comes first and waits for nothing. With finish the
+// call also waits until links that have to linger are deleted; without, the next
+// keeper deletes them.
 //
 // It holds the keeper's lock while it deletes links, and not while services stop:
 // a keeper that starts meanwhile takes over at once.
@@ -45,12 +45,12 @@ func Alone(ctx context.Context, o Options, i hooks.Intent, finish bool) hooks.An
 	return l.answer()
 }
 
-// Silence stops the transmission of the WANs that i and the recorded intents want
-// to be silent. It is safe beside a keeper that does the same.
+// Silence stops the transmission of the WANs that are backup according to i and the
+// recorded intents. It is safe beside a keeper that does the same.
 func Silence(ctx context.Context, o Options, i hooks.Intent) error {
 	l := newLone(o, i)
 	l.silence(ctx)
-	if len(o.Config.WANs) == 0 { // no configuration to go by, but there is the mark
+	if len(o.Config.WANs) == 0 { // without a configuration the mark tells which links are wanfail's
 		_, err := o.Network.PurgeOrphans(ctx, nil)
 		l.problem(err)
 	}
@@ -89,8 +89,8 @@ func newLone(o Options, i hooks.Intent) *lone {
 	return l
 }
 
-// decision is what the record says, with the intent at hand, which may be missing
-// there: it could not be written then.
+// decision is what the record means together with the given intent, which is
+// missing there if it could not be written.
 func (l *lone) decision() router.Decision {
 	var intents hooks.Intents
 	store, err := hooks.OpenStore(l.RunDir)
@@ -104,7 +104,7 @@ func (l *lone) decision() router.Decision {
 	return router.Decide(intents, instances(l.Config), goneNow)
 }
 
-// backups are the WANs that are to be silent.
+// backups are the WANs that are to be backup.
 func (l *lone) backups() (all []*loneWAN) {
 	for n, v := range l.decision().WANs {
 		if v.Role == hooks.Backup {
@@ -141,8 +141,8 @@ func (l *lone) clear(ctx context.Context) {
 	}
 }
 
-// platform stops the services and takes back what the publishers were told, until
-// a keeper is there to do that.
+// platform stops the services and has the publishers withdraw the leases, unless a
+// keeper appears, which does that.
 func (l *lone) platform(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -181,7 +181,7 @@ func (l *lone) platform(ctx context.Context) {
 	}
 }
 
-// awaitKeeper reports whether a keeper has come to listen, before ctx ends.
+// awaitKeeper reports whether a keeper has begun to listen before ctx ended.
 func (l *lone) awaitKeeper(ctx context.Context) bool {
 	watch, err := hooks.WatchDir(l.RunDir.String(), rundir.SocketFile)
 	if err != nil {

@@ -116,7 +116,7 @@ func TestAloneLingers(t *testing.T) {
 		t.Errorf("mute %v, left %v", w.muted(), w.links())
 	}
 	if _, addr, _ := w.holds(); addr == "" {
-		t.Error("the address went at once")
+		t.Error("the address was removed at once")
 	}
 	start := time.Now()
 	if a := keeper.Alone(t.Context(), o, w.intent(hooks.Backup), true); a.Outcome != hooks.Reached {
@@ -128,7 +128,7 @@ func TestAloneLingers(t *testing.T) {
 }
 
 // Nothing is deleted beside a keeper that is just starting: its lock is waited for.
-// Silence waits for nothing.
+// To mute the link waits for nothing.
 func TestAloneTakesTheLock(t *testing.T) {
 	w, o := alone(t)
 	o.Replica = nil

@@ -13,7 +13,7 @@ import (
 // four times in a second.
 const perAnnouncement = 8
 
-// A master that heard a lower advert announces its address again, and so does one
+// A master that received a lower advert announces its address again, and so does one
 // whose port had no carrier: the switch may have learned the MAC elsewhere. The
 // same role again sends nothing, and neither does a backup.
 func TestAnnouncedAgain(t *testing.T) {
@@ -70,7 +70,7 @@ func TestAnnouncedAgain(t *testing.T) {
 	announced("a lower advert while backup", 0)
 }
 
-// Without a keeper there is nobody to announce, and that is no error.
+// Without a keeper nothing is announced, and that is no error.
 func TestAnnouncedByNobody(t *testing.T) {
 	w := newLine(t)
 	if err := w.hook().Announce(t.Context(), w.intent(hooks.Primary)); err != nil {

@@ -19,9 +19,9 @@ type arpSender interface {
 	ProbeGateway(ctx context.Context, link string, src, gateway netip.Addr) (time.Duration, error)
 }
 
-// announcer announces an address and asks its gateway for a sign of life. Some
+// announcer announces an address and sends ARP requests to its gateway. Some
 // gateways ignore gratuitous ARP and keep sending to the other router's switch
-// port until somebody asks them something.
+// port until they get an ARP request.
 type announcer struct {
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
@@ -31,8 +31,8 @@ type announcer struct {
 const (
 	// probeLimit is how long a gateway may take to answer an ARP request.
 	probeLimit = time.Second
-	// asking is the most between two requests to a gateway that is silent: its
-	// return should show at once, in status and to keepalived's checks.
+	// asking is the longest time between two requests to a gateway that does not
+	// answer: its return should show at once, in status and in keepalived's checks.
 	asking = 5 * time.Second
 )
 
@@ -81,7 +81,7 @@ func (a *announcer) probe(ctx context.Context, s arpSender, wan config.WAN, leas
 	}
 }
 
-// answers are the gateway's signs of life.
+// answers are the gateway's ARP replies.
 func (a *announcer) answers() <-chan hooks.Reach {
 	if a == nil {
 		return nil

@@ -15,7 +15,7 @@ import (
 	"github.com/wanfail/wanfail/hooks/config"
 )
 
-// sleepyGateway is silent from one moment until another.
+// sleepyGateway does not answer from one moment until another.
 type sleepyGateway struct {
 	start       time.Time
 	from, until time.Duration
@@ -33,7 +33,7 @@ func (g *sleepyGateway) ProbeGateway(ctx context.Context, _ string, _, _ netip.A
 	return time.Millisecond, nil
 }
 
-// A gateway is asked now and then, and often while it is silent.
+// A gateway is asked now and then, and often while it does not answer.
 func TestNudge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gateway := &sleepyGateway{start: time.Now(), from: 3 * time.Minute, until: 4*time.Minute + 12*time.Second}

@@ -28,22 +28,22 @@ type daemons struct {
 
 	wake signal
 	// Of run:
-	phases  []hooks.Phase     // of the order at hand
+	phases  []hooks.Phase     // of the current order
 	failing map[string]string // by service, what was warned of last
 
 	mu    sync.Mutex
 	want  router.Serve
 	given time.Duration      // when want was ordered, in boot time
-	alert time.Time          // when something last called for watchfulness
+	alert time.Time          // since when the services are checked more often
 	abort context.CancelFunc // ends the pass that runs
 }
 
 const (
-	serviceLimit = 30 * time.Second // for one service to start or stop
-	patience     = 5 * time.Second  // for those that the configuration does not name
-	watchful     = 10 * time.Second // after a change; procd's triggers come within 2 s
-	checkOften   = time.Second
-	checkSeldom  = 30 * time.Second
+	serviceLimit  = 30 * time.Second // for one service to start or stop
+	defaultsLimit = 5 * time.Second  // for those that the configuration does not name
+	checkOftenFor = 10 * time.Second // after a change; procd's triggers come within 2 s
+	checkOften    = time.Second
+	checkSeldom   = 30 * time.Second
 )
 
 func newDaemons(m services.Manager, names []string, chosen bool, log *slog.Logger, report func(router.Served)) *daemons {
@@ -53,7 +53,7 @@ func newDaemons(m services.Manager, names []string, chosen bool, log *slog.Logge
 	}
 }
 
-// unseen are the services before anybody has looked.
+// unseen are the services before their state was read.
 func (d *daemons) unseen() (all []hooks.Service) {
 	for _, name := range d.names {
 		all = append(all, hooks.Service{Name: name, Backend: d.manager.Backend()})
@@ -61,8 +61,8 @@ func (d *daemons) unseen() (all []hooks.Service) {
 	return all
 }
 
-// obey gives a new order, which ends the work on the one before.
-func (d *daemons) obey(t router.Serve) {
+// order gives a new order, which ends the work on the one before.
+func (d *daemons) order(t router.Serve) {
 	d.mu.Lock()
 	d.want, d.given, d.alert = t, dhcp.BootTime(), time.Now()
 	d.abort()
@@ -70,9 +70,9 @@ func (d *daemons) obey(t router.Serve) {
 	d.wake.raise()
 }
 
-// poke asks for a check now, and a watchful eye for a while.
-func (d *daemons) poke() {
-	d.watchOut()
+// checkNow asks for a check now, and for more frequent ones for a while.
+func (d *daemons) checkNow() {
+	d.checkOften()
 	d.wake.raise()
 }
 
@@ -83,7 +83,7 @@ func (d *daemons) run(ctx context.Context) {
 	var (
 		last   router.Serve
 		wait   wan.Backoff
-		missed bool // something asked for a look while the last repair was too fresh
+		missed bool // a check was requested too soon after the last repair
 	)
 	for {
 		select {
@@ -115,12 +115,12 @@ func (d *daemons) run(ctx context.Context) {
 		results := services.ConvergeEach(pass, d.manager, d.names, t.Up, serviceLimit, late.add)
 		late.stop()
 		if pass.Err() != nil {
-			continue // obey has woken us for the newer order
+			continue // order has woken this loop for the newer order
 		}
 		if t != last {
 			wait = wan.Backoff{}
 		}
-		// A service that does not stay as wanted is not fought for without a pause.
+		// A service that does not stay as wanted is repaired with pauses between.
 		if d.tell(t, given, start, results, t != last) {
 			hold.set(wait.Next(dhcp.BootTime()))
 		} else {
@@ -160,13 +160,13 @@ func (d *daemons) begin(ctx context.Context) (context.Context, router.Serve, tim
 func (d *daemons) interval() time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if time.Since(d.alert) < watchful {
+	if time.Since(d.alert) < checkOftenFor {
 		return checkOften
 	}
 	return checkSeldom
 }
 
-// tell reports a pass; first: of this order. It returns whether something was not
+// tell reports a pass; first: of this order. It returns whether a service was not
 // as wanted although it once was, or still is not.
 func (d *daemons) tell(t router.Serve, given, start time.Duration, results []services.Result, first bool) (fight bool) {
 	verb := hooks.PhaseStop
@@ -199,7 +199,7 @@ func (d *daemons) tell(t router.Serve, given, start time.Duration, results []ser
 		d.failing[r.Name] = line.Error
 		if r.Changed && !first {
 			d.log.Warn("service was not as its role wants: is it enabled at boot, or does something else start or stop it?", "service", r.Name, "did", verb)
-			d.watchOut()
+			d.checkOften()
 		}
 		s.Services = append(s.Services, line)
 	}
@@ -208,8 +208,8 @@ func (d *daemons) tell(t router.Serve, given, start time.Duration, results []ser
 	return fight
 }
 
-// watchOut asks for a watchful eye for a while.
-func (d *daemons) watchOut() {
+// checkOften has the services checked more often for a while.
+func (d *daemons) checkOften() {
 	d.mu.Lock()
 	d.alert = time.Now()
 	d.mu.Unlock()

@@ -43,7 +43,7 @@ func TestServiceThatIsOff(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); d.run(ctx) }()
-		d.obey(router.Serve{Epoch: 1, Up: true})
+		d.order(router.Serve{Epoch: 1, Up: true})
 		s := <-reached
 		cancel()
 		<-ended
@@ -72,7 +72,7 @@ func TestServiceThatIsNotInstalled(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); d.run(ctx) }()
-		d.obey(router.Serve{Epoch: 1, Up: up})
+		d.order(router.Serve{Epoch: 1, Up: up})
 		s := <-reached
 		cancel()
 		<-ended
@@ -101,7 +101,7 @@ func TestServiceThatDoesNotComeUp(t *testing.T) {
 			ended := make(chan struct{})
 			go func() { defer close(ended); d.run(ctx) }()
 			start := time.Now()
-			d.obey(router.Serve{Epoch: 1, Up: true})
+			d.order(router.Serve{Epoch: 1, Up: true})
 			next := func(after time.Duration, problem string) {
 				t.Helper()
 				s := <-reached
@@ -113,7 +113,7 @@ func TestServiceThatDoesNotComeUp(t *testing.T) {
 				}
 			}
 			if !named {
-				next(patience, "start miniupnpd: not done after 5s")
+				next(defaultsLimit, "start miniupnpd: not done after 5s")
 			}
 			next(serviceLimit, "not running within 30s")
 			cancel()

@@ -8,7 +8,7 @@ import (
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 )
 
-// exchange is the configuration of a DHCP client that compares what a server says
+// exchange is the configuration of a DHCP client that compares what a server offers
 // with the rest of this router.
 func (u *uplink) exchange(ctx context.Context) dhcp.Config {
 	c := u.config

@@ -11,11 +11,11 @@ import (
 )
 
 // fallbackRetry is the time between two tries while the gateway is no neighbour:
-// the LAN is not up yet, or keepalived has not let go of the VIP.
+// the LAN is not up yet, or keepalived has not removed the VIP.
 const fallbackRetry = time.Second
 
-// fallbackPatience is how many tries may fail until that is worth a warning.
-const fallbackPatience = 10
+// fallbackWarnAfter is how many tries may fail before a warning is logged.
+const fallbackWarnAfter = 10
 
 // fallback keeps a default route through the peer while this router is backup, for
 // what this router sends itself, so that it can resolve names and update itself.
@@ -77,7 +77,7 @@ func (f *fallback) run(ctx context.Context) {
 			failures = 0
 			continue
 		}
-		if failures++; failures == fallbackPatience {
+		if failures++; failures == fallbackWarnAfter {
 			f.log.Warn("no default route while backup: is backup_gateway on a network of this router?", "gateway", f.gateway, "error", err)
 		}
 		retry.set(fallbackRetry)

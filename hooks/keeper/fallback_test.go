@@ -139,7 +139,7 @@ func TestBackupGatewayDeleted(t *testing.T) {
 	stop := w.keeper(func(o *keeper.Options) { o.Config.BackupGateway = vip })
 	w.only(vip.String(), 2)
 	stop()
-	w.only(vip.String(), 2) // a restart is not felt
+	w.only(vip.String(), 2) // a restart changes nothing
 	w.keeper()
 	w.eventually("neither route nor rules", 5*time.Second, func() bool { return len(fallbacks(t)) == 0 && rules(t) == 0 })
 }

@@ -8,9 +8,8 @@ import (
 	"github.com/wanfail/wanfail/hooks"
 )
 
-// wakeFollowers tells those who follow that something may have changed. A
-// question changes nothing: followers that were woken by their own would never
-// come to rest.
+// wakeFollowers wakes the followers: something may have changed. A question changes
+// nothing: followers that were woken by their own would never stop.
 func (k *Keeper) wakeFollowers() {
 	if k.asked {
 		k.asked = false

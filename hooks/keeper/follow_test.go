@@ -11,8 +11,8 @@ import (
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
-// A follower hears of each change, and of nothing else: it must not keep the
-// keeper busy by listening.
+// A follower gets a report after each change, and no other: followers must not keep
+// the keeper busy.
 func TestFollow(t *testing.T) {
 	w := newLine(t)
 	w.keeper()

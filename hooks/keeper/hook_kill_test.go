@@ -16,7 +16,7 @@ import (
 )
 
 // keepalived is a shell by that name, which makes it the owner of what its
-// children say, and runs the lines that it is given.
+// children request, and runs the lines that it is given.
 type fakeKeepalived struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -95,7 +95,7 @@ func (r *rig) stopKilledAt(n int, alone bool) (survived bool, last string) {
 	var silent time.Duration
 	if alone {
 		_ = k.cmd.Wait()
-		// Nobody watches: what the hook did not live to do, the supervisor's next
+		// No keeper runs: what the hook was killed before it did, the supervisor's next
 		// keeper does.
 		r.startKeeper()
 	}
@@ -124,8 +124,8 @@ func (r *rig) stopKilledAt(n int, alone bool) (survived bool, last string) {
 	return strings.TrimSpace(string(code)) != "137", names[len(names)-1]
 }
 
-// A keeper that was stopped, or hangs, still accepts calls. The hook does not
-// wait for it to be silent.
+// A keeper that was stopped, or hangs, still accepts connections. The hook mutes the
+// WAN without waiting for it.
 func TestKeeperHangs(t *testing.T) {
 	r := newRig(t, false)
 	cmd, _ := r.startKeeper()

@@ -72,10 +72,10 @@ type Keeper struct {
 	recorded   *hooks.Intents // read from the record meanwhile
 	unrecorded bool           // an intent came that is to be put on record
 	unreadable string         // why the record could not be read last
-	noticed    []func()       // tells WANs of the kernel's events, after the orders
+	noticed    []func()       // passes the kernel's events to the WANs, after the orders
 	fitness    *fitness.Facts // nil until the first look
 	wall       wallClock
-	memory     memory
+	gc         gcTuner
 	waiters    map[*waiter]struct{}
 	followers  map[signal]struct{}
 	asked      bool // the loop's last piece of work was a question, which changes nothing
@@ -84,7 +84,7 @@ type Keeper struct {
 // ErrRunning tells that another keeper drives this run directory.
 var ErrRunning = errors.New("another keeper is running")
 
-// ErrUnreachable tells that a keeper ended because no hook can reach it any more.
+// ErrUnreachable tells that a keeper ended because no hook can connect to it any more.
 var ErrUnreachable = errors.New("somebody removed the keeper's socket")
 
 // lockWait is how long a keeper waits for its lock before it says so: as long as a
@@ -145,8 +145,8 @@ func (k *Keeper) Run(parent context.Context) error {
 	if k.store, err = hooks.OpenStore(k.RunDir); err != nil {
 		return err
 	}
-	k.memory.start()
-	defer k.memory.end()
+	k.gc.start()
+	defer k.gc.end()
 	ctx, stop := context.WithCancelCause(parent)
 	k.stop = stop
 	defer k.tasks.Wait()
@@ -209,23 +209,24 @@ func routerConfig(o Options) router.Config {
 	return c
 }
 
-// Refresh looks whether everything is as the role wants it and tells the
-// platform's publishers again what they may have forgotten: netifd after a
-// restart, for one. It returns at once.
+// Refresh checks whether everything is as the role wants it and has the platform's
+// publishers publish the leases again: netifd, for one, has none after a restart.
+// It returns at once.
 func (k *Keeper) Refresh() {
 	k.do(func() {
 		for _, u := range k.uplinks {
 			u.tell(wan.Refresh{})
 		}
 		k.fallback.look()
-		k.daemons.poke()
+		k.daemons.checkNow()
 	})
 }
 
 // reread reloads the record of intents when it is replaced: it counts even if the
 // hook that has written it was killed then. Without its socket, or the whole run
-// directory, a keeper is out of reach: it ends, the next one makes another. (Of
-// the directory alone inotify would not tell: the socket keeps it in the kernel.)
+// directory, no hook can connect to a keeper: it ends, and the next one makes
+// another socket. (inotify does not report the removal of the directory alone: the
+// socket keeps it in the kernel.)
 func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch) error {
 	for {
 		err := watch.Wait(ctx)
@@ -243,7 +244,7 @@ func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch) error {
 	}
 }
 
-// route hands kernel events to the WANs that they concern.
+// route passes kernel events to the WANs that they concern.
 func (k *Keeper) route(events <-chan netif.Event) error {
 	for ev := range events {
 		k.fallback.look()
@@ -260,19 +261,19 @@ func (k *Keeper) route(events <-chan netif.Event) error {
 	return errors.New("the kernel reports no more events")
 }
 
-// notice has a WAN look at the kernel, after what is recorded by now: a hook that
-// mutes the link has recorded why, and what a late one has muted is not what the
-// newest request wants. Without that the one would be undone for a moment, and the
-// other would stay.
+// notice has a WAN look at the kernel, after the record was read again: a hook that
+// mutes the link has recorded its request before, and what a late hook has muted may
+// be against the newest request. Without that the first mute would be undone for a
+// moment, and the second would stay.
 func (k *Keeper) notice(u *uplink, e wan.KernelChanged) {
 	k.reload()
 	k.noticed = append(k.noticed, func() { u.tell(e) })
 }
 
 // overtaken reports whether the record has a request by which the WAN is to be
-// backup, and which the loop has not obeyed yet. Then it does so next. The uplink
-// asks before it would undo what somebody has changed: a hook that mutes the link
-// has recorded why.
+// backup, and which the loop has not executed yet. Then it does so next. The uplink
+// asks before it would undo a change: a hook that mutes the link has recorded its
+// request before.
 func (k *Keeper) overtaken(u *uplink) bool {
 	recorded, err := k.store.Load()
 	known := k.known.Load()
@@ -335,8 +336,8 @@ func installed(ctx context.Context, o Options) []string {
 	return names
 }
 
-// answers reports whether a keeper lives in dir. That its socket takes a call is
-// no proof: one that was just killed has it open for a moment longer.
+// answers reports whether a keeper answers in dir. That its socket accepts a
+// connection is no proof: one that was just killed has it open for a moment longer.
 func answers(ctx context.Context, dir rundir.Dir) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
@@ -349,10 +350,10 @@ func answers(ctx context.Context, dir rundir.Dir) bool {
 	return c.Ask(ctx, hooks.Request{Op: hooks.OpStatus}, &r) == nil
 }
 
-// lockKeeper takes the lock that makes a keeper, or a hook that acts in its
-// place, the only one of its run directory. What holds it and does not answer is
-// no keeper: a hook that takes its time, or one of the two that was stopped. That
-// is waited for, since to end without an error would mean that there is a keeper.
+// lockKeeper takes the lock that makes a keeper, or a hook that acts without one,
+// the only one of its run directory. A process that holds it and does not answer is
+// no working keeper: a slow hook, or one of the two that was stopped. The lock is
+// waited for, since to end without an error would mean that there is a keeper.
 func lockKeeper(ctx context.Context, dir rundir.Dir, log *slog.Logger) (unlock func(), err error) {
 	if _, err := hooks.OpenStore(dir); err != nil { // makes the directory
 		return nil, err

@@ -76,7 +76,7 @@ func TestRestartIsNotFelt(t *testing.T) {
 	pid := w.services.pid("dnsmasq")
 	stop()
 	if _, now, ok := w.holds(); !ok || now != addr {
-		t.Fatal("the WAN went with the keeper")
+		t.Fatal("the WAN was deleted when the keeper ended")
 	}
 	changes := w.monitor()
 	w.keeper()
@@ -178,16 +178,16 @@ func TestDeadMan(t *testing.T) {
 	if r := w.status(); r.Role != hooks.Backup || !strings.Contains(r.By, "exited without notifying") {
 		t.Errorf("status %+v", r)
 	}
-	// What a dead keepalived once said does not count for the next keeper either.
+	// What an exited keepalived requested does not count for the next keeper either.
 	i = w.intent(hooks.Primary)
 	i.Owner = p
 	if a := w.say(i, 5*time.Second); a.Outcome != hooks.Degraded || len(w.links()) != 0 {
-		t.Errorf("a wish of the dead: %+v", a)
+		t.Errorf("a request of a keepalived that has exited: %+v", a)
 	}
 }
 
-// The keeper hears of a wish from the hook before it sees it on record. Then, too,
-// the watch over keepalived must outlive the hook.
+// The keeper gets a role request from the hook before it reads it in the record.
+// Then, too, it must go on watching keepalived when the hook has ended.
 func TestDeadManOutlivesTheHook(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
@@ -203,12 +203,12 @@ func TestDeadManOutlivesTheHook(t *testing.T) {
 		t.Fatalf("%+v, %v", a, err)
 	}
 	_ = conn.Close()
-	w.status() // the keeper has noticed that the hook is gone, or does by now
+	w.status() // the keeper has noticed that the hook has ended, or does by now
 	kill()
 	w.eventually("backup after keepalived's death", 100*time.Millisecond*slow, func() bool { return len(w.links()) == 0 })
 }
 
-// A service that takes its time does not hold up a newer role.
+// A slow service does not delay a newer role.
 func TestLatestWinsOverSlowService(t *testing.T) {
 	w := newWorld(t)
 	w.services.delay = time.Minute
@@ -241,7 +241,7 @@ func TestNoServer(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	if w.services.pid("dnsmasq") == 0 {
-		t.Error("a WAN without a lease held up the services")
+		t.Error("a WAN without a lease delayed the services")
 	}
 	w.become(hooks.Backup)
 }
@@ -255,7 +255,7 @@ func TestServiceFails(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	if _, _, ok := w.holds(); !ok {
-		t.Error("a failing service held up the WAN")
+		t.Error("a failing service delayed the WAN")
 	}
 }
 
@@ -368,8 +368,8 @@ func TestOnlyOneKeeper(t *testing.T) {
 	}
 }
 
-// A hook that finds the record in others' hands tells the keeper, and records its
-// wish as soon as it can: nothing of it may be lost when the keeper dies.
+// A hook that finds the record locked by another hook tells the keeper, and records
+// its request as soon as it can: it must not be lost when the keeper is killed.
 func TestRecordInOthersHands(t *testing.T) {
 	withAndWithout(t, func(t *testing.T, w *world) {
 		unlock, err := hooks.Lock(rundir.At(w.dir).IntentLock())

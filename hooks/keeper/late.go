@@ -11,9 +11,9 @@ import (
 	"github.com/wanfail/wanfail/services"
 )
 
-// lateServices ends the wait for services that nobody has asked for: a default
-// that happens to be installed, and that its own configuration keeps from coming
-// up, must not make a change of role long. What comes later is reported later.
+// lateServices ends the wait for services that the configuration does not name: a
+// default that happens to be installed, and that its own configuration keeps from
+// starting, must not make a change of role long. A later result is reported later.
 type lateServices struct {
 	d            *daemons
 	order        router.Serve
@@ -29,7 +29,7 @@ type lateServices struct {
 func (d *daemons) expect(t router.Serve, given, start time.Duration, first bool) *lateServices {
 	l := &lateServices{d: d, order: t, given: given, start: start}
 	if first && !d.chosen {
-		l.timer = time.AfterFunc(patience, l.report)
+		l.timer = time.AfterFunc(defaultsLimit, l.report)
 	}
 	return l
 }
@@ -68,7 +68,7 @@ func (l *lateServices) report() {
 		at := slices.IndexFunc(l.results, func(r services.Result) bool { return r.Name == name })
 		if at < 0 {
 			line.Pending = true
-			s.Problems = append(s.Problems, fmt.Sprintf("%s %s: not done after %v, it goes on", verb, name, patience))
+			s.Problems = append(s.Problems, fmt.Sprintf("%s %s: not done after %v, it goes on", verb, name, defaultsLimit))
 		} else {
 			r := l.results[at]
 			line.Running = r.State == services.Running

@@ -53,8 +53,8 @@ func TestLateSilence(t *testing.T) {
 	})
 }
 
-// A hook has recorded a backup and muted the WAN before the keeper has heard of
-// either: the keeper notices the mute, and reads the record before it would undo it.
+// A hook has recorded a backup and muted the WAN before the keeper has noticed
+// either: the keeper sees the mute, and reads the record before it would undo it.
 func TestMutedBeforeTheKeeperKnowsWhy(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()

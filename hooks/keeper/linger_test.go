@@ -14,7 +14,7 @@ import (
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
-// fakeReplica is a conntrackd that takes its time.
+// fakeReplica is a slow conntrackd.
 type fakeReplica struct {
 	commit chan struct{} // a commit ends when something is received; nil: at once
 	deaf   bool          // it does not even end when it is told to
@@ -79,8 +79,8 @@ func TestPrimaryAgainWhileLingering(t *testing.T) {
 	w.eventually("deleted after its time", 10*time.Second, func() bool { return len(w.links()) == 0 })
 }
 
-// A mute link speaks again no earlier than the replicated connections are there,
-// or a replication that hangs has cost enough.
+// A mute link is unmuted no earlier than the replicated connections are there, or
+// CommitLimit has passed.
 func TestMuteUntilCommitted(t *testing.T) {
 	w := newWorld(t)
 	rep := &fakeReplica{}
@@ -96,7 +96,7 @@ func TestMuteUntilCommitted(t *testing.T) {
 	}()
 	w.eventually("commit asked for", 5*time.Second, func() bool { return rep.calls.Load() == 2 })
 	if !w.muted() {
-		t.Error("it speaks before the commit is done")
+		t.Error("it is unmuted before the commit is done")
 	}
 	<-done
 	if took := time.Since(start); took < 150*time.Millisecond || took > 3*time.Second+time.Second*slow { // commitLimit
@@ -104,8 +104,8 @@ func TestMuteUntilCommitted(t *testing.T) {
 	}
 }
 
-// A mute link has two locks. One that is taken off while it lingers, as a shaper's
-// script does, is put back at once, and nothing leaves meanwhile.
+// A link is muted in two ways. If one is undone while it lingers, as by a shaper's
+// script, it is muted again at once, and nothing is sent meanwhile.
 func TestUnmutedWhileLingering(t *testing.T) {
 	w := newWorld(t)
 	w.keeper(func(o *keeper.Options) { o.Replica = &fakeReplica{} })

@@ -204,7 +204,7 @@ func TestLogTellsEachChangeOnce(t *testing.T) {
 	w.eventually("bound", 10*time.Second, bound)
 	slow(0)
 	w.become(hooks.Backup)
-	calm(expects("a wish that was overtaken", "lease bound", "superseded on the way to primary", "lease left to the peer", "is backup"))
+	calm(expects("a role request that was superseded", "lease bound", "superseded on the way to primary", "lease left to the peer", "is backup"))
 
 	w.become(hooks.Primary)
 	calm(expects("primary again", "is primary", "lease bound"))

@@ -78,7 +78,7 @@ func instances(c config.Config) (all []string) {
 	return all
 }
 
-// goneNow asks the kernel, for a process that watches nobody.
+// goneNow asks the kernel, for a process that watches no others.
 func goneNow(p hooks.Process) string {
 	if p.Gone() {
 		return router.Exited
@@ -86,7 +86,7 @@ func goneNow(p hooks.Process) string {
 	return ""
 }
 
-// unattended is a WAN as it was found, which nobody drives.
+// unattended is a WAN as it was found, without a keeper.
 func unattended(w config.WAN, seen netif.Observed, dir rundir.Dir) (n hooks.WAN, err error) {
 	n = hooks.WAN{Name: w.Name, Parent: w.Parent, MAC: w.MAC.String(), State: hooks.StateStandby}
 	switch {

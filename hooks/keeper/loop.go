@@ -43,8 +43,8 @@ func (k *Keeper) loop(ctx context.Context, found []router.Found) {
 	}
 }
 
-// settle lets the machine take the events of the work at hand, all before it
-// decides: of requests that come together only the newest is obeyed.
+// settle passes the events of the current work to the machine, all before it
+// decides: of requests that come together only the newest is executed.
 func (k *Keeper) settle(ctx context.Context) {
 	if len(k.events) > 0 {
 		events := k.events
@@ -80,7 +80,7 @@ func (k *Keeper) step(ctx context.Context, events ...router.Event) {
 func (k *Keeper) execute(ctx context.Context, a router.Action) {
 	switch a := a.(type) {
 	case router.Begin:
-		k.memory.busy()
+		k.gc.busy()
 		k.Step("intent taken: " + a.Role.String())
 	case router.SetFallback:
 		if a.Role == hooks.Primary {
@@ -91,7 +91,7 @@ func (k *Keeper) execute(ctx context.Context, a router.Action) {
 	case router.Replicate:
 		k.replication.add(a)
 	case router.Serve:
-		k.daemons.obey(a)
+		k.daemons.order(a)
 	case router.Turned:
 		if k.Roles != nil {
 			k.Roles(a.Role, a.By)
@@ -113,7 +113,7 @@ func (k *Keeper) execute(ctx context.Context, a router.Action) {
 		t := a.Transition
 		k.log.Info(a.Text, "by", t.By, "took", t.Took.Round(10*time.Microsecond),
 			"phases", phaseList(t.Phases), "problems", strings.Join(t.Problems, "; "))
-		k.memory.rest()
+		k.gc.idle()
 	case router.Log:
 		k.log.Log(ctx, a.Level, a.Text, a.Args...)
 	}
@@ -147,7 +147,7 @@ func (k *Keeper) request(i hooks.Intent, release bool) {
 	k.events = append(k.events, router.Requested{Intents: is, Ended: ended(is, nil), Release: release})
 }
 
-// ended are the processes that intents and states rest on and that have ended
+// ended are the processes that intents and states depend on and that have ended
 // already.
 func ended(is hooks.Intents, states hooks.States) (all []hooks.Process) {
 	asked := map[hooks.Process]bool{{}: true}

@@ -2,8 +2,8 @@ package keeper
 
 import "sync"
 
-// signal wakes one goroutine. Raised several times before it is heeded, it wakes
-// it once.
+// signal wakes one goroutine. Raised several times before that goroutine receives,
+// it wakes it once.
 type signal chan struct{}
 
 func newSignal() signal { return make(chan struct{}, 1) }
@@ -15,8 +15,7 @@ func (s signal) raise() {
 	}
 }
 
-// latest hands over values of which only the newest counts. Nobody waits to put
-// one in.
+// latest passes values of which only the newest counts. To put one in never blocks.
 type latest[T any] struct {
 	mu sync.Mutex
 	c  chan T
@@ -34,9 +33,9 @@ func (l *latest[T]) put(v T) {
 	l.c <- v
 }
 
-// queue hands over any amount of values in order, so that nobody ever waits to
-// put one in: not a task while its reader is busy, not the reader itself, and not
-// what comes late when the reader has ended.
+// queue passes any number of values in order. To put one in never blocks: not a task
+// while the reader is busy, not the reader itself, and not a late task when the
+// reader has ended.
 type queue[T any] struct {
 	wake signal // while there is something
 	// merge, if not nil, adds a value to those that wait: it may leave out what the

@@ -5,46 +5,46 @@ import (
 	"time"
 )
 
-// A keeper does nothing most of the time, on routers that have little memory, and
-// a transition lasts milliseconds. So the collector stays out of a transition's
-// way, as far as a few megabytes of garbage allow; some time after it the memory
-// goes back to the kernel, and from then on little garbage is let grow.
+// A keeper is idle most of the time, on routers that have little memory, and a
+// transition lasts milliseconds. So the garbage collector does not run during a
+// transition, as far as a few megabytes of garbage allow; some time after it the
+// memory is returned to the kernel, and from then on GOGC is low.
 const (
-	busyGC = 300 // GOGC in percent; of 4 MB at the least
-	calmGC = 25
-	calm   = 3 * time.Second // after the end of a transition
+	busyGC    = 300 // GOGC in percent; of 4 MB at the least
+	idleGC    = 25
+	idleAfter = 3 * time.Second // the end of a transition
 )
 
-// memory is the collector's timing, for the life of a keeper.
-type memory struct {
+// gcTuner sets the garbage collector's target while a keeper runs.
+type gcTuner struct {
 	before int // what GOGC was
 	timer  *time.Timer
 }
 
-func (m *memory) start() { m.before = debug.SetGCPercent(calmGC) }
+func (g *gcTuner) start() { g.before = debug.SetGCPercent(idleGC) }
 
 // busy is for the beginning of a transition.
-func (m *memory) busy() {
-	m.stop()
+func (g *gcTuner) busy() {
+	g.stop()
 	debug.SetGCPercent(busyGC)
 }
 
-// rest is for its end.
-func (m *memory) rest() {
-	m.stop()
-	m.timer = time.AfterFunc(calm, func() {
-		debug.SetGCPercent(calmGC)
+// idle is for its end.
+func (g *gcTuner) idle() {
+	g.stop()
+	g.timer = time.AfterFunc(idleAfter, func() {
+		debug.SetGCPercent(idleGC)
 		debug.FreeOSMemory()
 	})
 }
 
-func (m *memory) stop() {
-	if m.timer != nil {
-		m.timer.Stop()
+func (g *gcTuner) stop() {
+	if g.timer != nil {
+		g.timer.Stop()
 	}
 }
 
-func (m *memory) end() {
-	m.stop()
-	debug.SetGCPercent(m.before)
+func (g *gcTuner) end() {
+	g.stop()
+	debug.SetGCPercent(g.before)
 }

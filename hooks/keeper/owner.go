@@ -12,7 +12,7 @@ import (
 	"github.com/wanfail/wanfail/services"
 )
 
-// watchOwner watches a process that intents rest on. Its end counts after grace.
+// watchOwner watches a process that intents depend on. Its end counts after grace.
 func (k *Keeper) watchOwner(ctx context.Context, p hooks.Process, grace time.Duration) {
 	ctx, cancel := context.WithCancel(ctx)
 	k.owners[p] = cancel
@@ -63,8 +63,8 @@ func (k *Keeper) watchUnit(ctx context.Context, p hooks.Process, stopping func()
 }
 
 // watchDeath calls dead once the process has ended, unless ctx ends first. The
-// kernel tells through a pidfd, so neither a SIGKILL nor another process with
-// the same id goes unnoticed. A process that is gone already is hooks.ErrGone.
+// kernel reports that through a pidfd, so neither a SIGKILL nor another process
+// with the same id goes unnoticed. A process that has ended already is hooks.ErrGone.
 func (k *Keeper) watchDeath(ctx context.Context, p hooks.Process, dead func()) error {
 	fd, err := p.Open()
 	if err != nil {

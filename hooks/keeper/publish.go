@@ -12,9 +12,9 @@ import (
 	"github.com/wanfail/wanfail/services/netifd"
 )
 
-// Publisher tells another part of the platform about a lease. Publish may be
-// called again with the same lease or another; Withdraw without a Publish before.
-// What fails is tried again until something newer is to be told.
+// Publisher passes a lease to another part of the platform. Publish may be called
+// again with the same lease or another; Withdraw without a Publish before. What
+// fails is tried again until a newer lease is to be published.
 type Publisher interface {
 	Publish(ctx context.Context, wan config.WAN, lease *dhcp.Lease) error
 	Withdraw(ctx context.Context, wan config.WAN) error
@@ -58,7 +58,7 @@ type names interface {
 // String implements Publisher.
 func (Resolver) String() string { return "the resolver" }
 
-// Publish implements Publisher. Without peerdns it takes back what an earlier
+// Publish implements Publisher. Without peerdns it removes what an earlier
 // configuration may have left.
 func (r Resolver) Publish(ctx context.Context, wan config.WAN, l *dhcp.Lease) error {
 	if !wan.PeerDNS {
@@ -73,8 +73,8 @@ func (r Resolver) Withdraw(ctx context.Context, wan config.WAN) error {
 	return r.Names.Revert(ctx, wan.Name)
 }
 
-// known forgives netifd that it does not know the WAN: without an interface of
-// ours in its configuration it need not.
+// known ignores that netifd does not know the WAN: it does only with an interface
+// of wanfail's protocol in its configuration.
 func known(err error) error {
 	if errors.Is(err, netifd.ErrNoInterface) {
 		return nil

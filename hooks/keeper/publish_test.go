@@ -18,7 +18,7 @@ import (
 	"github.com/wanfail/wanfail/hooks/keeper"
 )
 
-// listener is a Publisher that passes on what it hears.
+// listener is a Publisher that passes on its calls.
 type listener struct {
 	heard chan string // "publish 100.64.10.100/24" or "withdraw"
 	deaf  chan struct{}
@@ -34,7 +34,7 @@ func (l *listener) say(what string) (err error) {
 		err = errors.New("did not listen")
 	default:
 	}
-	l.heard <- what // who hears of it may make the next call fail, not this one
+	l.heard <- what // the receiver may make the next call fail, not this one
 	return err
 }
 
@@ -67,7 +67,7 @@ func TestPublish(t *testing.T) {
 	_, addr, _ := w.holds()
 	publish := "publish wan " + addr
 	l.wants(t, publish)
-	// Whoever was told of the link by its index knows nothing of the new one.
+	// A publisher that uses the index of the link has to be called for the new one.
 	l.deaf <- struct{}{}
 	l.deaf <- struct{}{}
 	if err := netlink.LinkDel(w.links()[0]); err != nil {

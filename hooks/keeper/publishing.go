@@ -10,8 +10,8 @@ import (
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 )
 
-// publishing hands leases to the publishers of one WAN, apart from the uplink:
-// what tells the resolver or netifd must never hold up the WAN.
+// publishing passes leases to the publishers of one WAN, apart from the uplink:
+// a slow resolver or netifd must never delay the WAN.
 type publishing struct {
 	wan  config.WAN
 	pubs []Publisher
@@ -28,7 +28,7 @@ func newPublishing(w config.WAN, pubs []Publisher, log *slog.Logger) *publishing
 	return &publishing{wan: w, pubs: pubs, log: log, next: newLatest[*dhcp.Lease](), failing: map[string]string{}}
 }
 
-// run tells each publisher until that has worked: a resolver may not know yet of
+// run calls each publisher until that has worked: a resolver may not know yet of
 // a link that was made a millisecond ago, and netifd may just be starting.
 func (p *publishing) run(ctx context.Context) {
 	var (

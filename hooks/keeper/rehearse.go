@@ -16,22 +16,22 @@ import (
 	"github.com/wanfail/wanfail/services"
 )
 
-// Rehearsal is what a role would change.
-type Rehearsal struct {
+// Preview is what a role would change.
+type Preview struct {
 	Steps    []string
 	Problems []string // what would be in the way
-	Events   []string // what user scripts would hear
+	Events   []string // for which user scripts would be called
 }
 
-// Rehearse tells what a role would change, against the kernel and the services
+// DryRun returns what a role would change, compared with the kernel and the services
 // as they are. It changes nothing and sends nothing: the machines of a keeper
 // decide, and what they decide is printed, as if each step succeeded.
-func Rehearse(ctx context.Context, o Options, role hooks.Role) Rehearsal {
-	r := rehearsal{Options: o, now: dhcp.BootTime()}
+func DryRun(ctx context.Context, o Options, role hooks.Role) Preview {
+	r := dryRun{Options: o, now: dhcp.BootTime()}
 	recorded, _, _ := hooks.ReadIntents(o.RunDir) // a hook replaces what cannot be read
 	for _, v := range router.Decide(recorded, instances(o.Config), goneNow).WANs {
 		if v.Role != role {
-			r.hears(role.String())
+			r.event(role.String())
 		}
 	}
 	machine := router.New(routerConfig(o), nil)
@@ -65,35 +65,35 @@ func Rehearse(ctx context.Context, o Options, role hooks.Role) Rehearsal {
 	for _, a := range last {
 		r.execute(ctx, a)
 	}
-	return r.Rehearsal
+	return r.Preview
 }
 
-// rehearsal prints what the router's machine decides.
-type rehearsal struct {
+// dryRun prints what the router's machine decides.
+type dryRun struct {
 	Options
-	Rehearsal
+	Preview
 	now  time.Duration
 	wans []*dryWAN
 }
 
-func (r *rehearsal) step(format string, args ...any) {
+func (r *dryRun) step(format string, args ...any) {
 	r.Steps = append(r.Steps, fmt.Sprintf(format, args...))
 }
 
-func (r *rehearsal) problem(format string, args ...any) {
+func (r *dryRun) problem(format string, args ...any) {
 	if p := fmt.Sprintf(format, args...); !slices.Contains(r.Problems, p) {
 		r.Problems = append(r.Problems, p)
 	}
 }
 
-// hears notes an event for user scripts, once.
-func (r *rehearsal) hears(event string) {
+// event notes an event for user scripts, once.
+func (r *dryRun) event(event string) {
 	if !slices.Contains(r.Events, event) {
 		r.Events = append(r.Events, event)
 	}
 }
 
-func (r *rehearsal) execute(ctx context.Context, a router.Action) {
+func (r *dryRun) execute(ctx context.Context, a router.Action) {
 	switch a := a.(type) {
 	case router.SetFallback:
 		r.fallback(ctx, a.Role)
@@ -111,7 +111,7 @@ func (r *rehearsal) execute(ctx context.Context, a router.Action) {
 }
 
 // fallback is about a backup's default route through the peer.
-func (r *rehearsal) fallback(ctx context.Context, role hooks.Role) {
+func (r *dryRun) fallback(ctx context.Context, role hooks.Role) {
 	n, ok := r.Network.(interface {
 		BackupDefaults(context.Context) ([]netif.Route, error)
 	})
@@ -136,7 +136,7 @@ func (r *rehearsal) fallback(ctx context.Context, role hooks.Role) {
 	}
 }
 
-func (r *rehearsal) services(ctx context.Context, up bool) {
+func (r *dryRun) services(ctx context.Context, up bool) {
 	if r.Services == nil {
 		return
 	}
@@ -154,8 +154,8 @@ func (r *rehearsal) services(ctx context.Context, up bool) {
 }
 
 // observe looks at a WAN as a keeper does that starts.
-func (r *rehearsal) observe(ctx context.Context, w config.WAN) *dryWAN {
-	d := &dryWAN{rehearsal: r, wan: w, machine: wan.New(w)}
+func (r *dryRun) observe(ctx context.Context, w config.WAN) *dryWAN {
+	d := &dryWAN{dryRun: r, wan: w, machine: wan.New(w)}
 	seen, err := r.Network.Observe(ctx, wan.Link(w))
 	if err != nil {
 		r.problem("%s: %v", w.Name, err)

@@ -13,8 +13,8 @@ import (
 )
 
 // What a role would do to kernel, services, conntrackd, resolver and scripts, as
-// a router goes through its roles with a keeper and without. What is said is what
-// then happens; nothing changes by saying it.
+// a router goes through its roles with a keeper and without. What is printed is what
+// then happens; printing it changes nothing.
 func TestRehearse(t *testing.T) {
 	w := newWorld(t, "--dhcp-option=6,100.64.10.53")
 	r, names := &fakeReplica{}, book{}
@@ -28,7 +28,7 @@ func TestRehearse(t *testing.T) {
 		with(&o)
 		calls := r.calls.Load() + r.yields.Load()
 		changes := w.monitor()
-		got := keeper.Rehearse(t.Context(), o, role)
+		got := keeper.DryRun(t.Context(), o, role)
 		if c := changes(); len(c) > 0 || r.calls.Load()+r.yields.Load() != calls {
 			t.Errorf("%s: it changed %v, or called conntrackd", when, c)
 		}
@@ -36,7 +36,7 @@ func TestRehearse(t *testing.T) {
 			got.Steps[i] = passing.ReplaceAllString(got.Steps[i], "TIME left")
 		}
 		if !slices.Equal(got.Steps, steps) || len(got.Problems) > 0 || strings.Join(got.Events, " ") != events {
-			t.Errorf("%s: %s would\n%s\nwith %q, scripts hear %q; want\n%s\nwith %s", when, role,
+			t.Errorf("%s: %s would\n%s\nwith %q, scripts get %q; want\n%s\nwith %s", when, role,
 				strings.Join(got.Steps, "\n"), got.Problems, got.Events, strings.Join(steps, "\n"), events)
 		}
 	}
@@ -68,7 +68,7 @@ func TestRehearse(t *testing.T) {
 
 	o := w.options()
 	o.Replica = keeper.Replication(config.On, "/nowhere", w.log)
-	if got := keeper.Rehearse(t.Context(), o, hooks.Primary); len(got.Problems) != 1 || !strings.HasPrefix(got.Problems[0], "conntrackd: ") {
+	if got := keeper.DryRun(t.Context(), o, hooks.Primary); len(got.Problems) != 1 || !strings.HasPrefix(got.Problems[0], "conntrackd: ") {
 		t.Errorf("a conntrackd that is missing: %+v", got)
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 // dryWAN prints what the machine of a WAN decides and pretends that it was done.
 type dryWAN struct {
-	*rehearsal
+	*dryRun
 	wan     config.WAN
 	machine *wan.Machine
 	seen    netif.Observed
@@ -23,7 +23,7 @@ type dryWAN struct {
 	lease   *dhcp.Lease // remembered, nil: none
 	epoch   int
 	at      time.Duration // how much later than now
-	granted bool          // the DHCP client has told of the remembered lease
+	granted bool          // the DHCP client has reported the remembered lease
 }
 
 // order prints what follows from an order, to its end.
@@ -78,7 +78,7 @@ func (d *dryWAN) execute(a wan.Action) wan.Event {
 }
 
 func (d *dryWAN) line(format string, args ...any) {
-	d.rehearsal.step("%s: %s", d.wan.Name, fmt.Sprintf(format, args...))
+	d.dryRun.step("%s: %s", d.wan.Name, fmt.Sprintf(format, args...))
 }
 
 // apply prints how the kernel differs from what is desired.
@@ -174,7 +174,7 @@ func (d *dryWAN) purge() wan.Done {
 	return wan.Done{Deleted: true}
 }
 
-// publish tells who would hear of the lease, nil if that is not known yet.
+// publish prints which publishers would get the lease, nil if it is not known yet.
 func (d *dryWAN) publish(l *dhcp.Lease) {
 	for _, pub := range d.Publishers {
 		servers := ""
@@ -188,15 +188,15 @@ func (d *dryWAN) publish(l *dhcp.Lease) {
 		}
 		d.line("tell %s of the lease%s", pub, servers)
 	}
-	d.hears(dhcp.LeaseBound)
+	d.event(dhcp.LeaseBound)
 }
 
-// withdraw tells who would hear that the lease is not this router's any more.
+// withdraw prints which publishers would withdraw the lease.
 func (d *dryWAN) withdraw() {
 	for _, pub := range d.Publishers {
 		if _, ok := pub.(Resolver); !ok || d.wan.PeerDNS {
 			d.line("take the lease back from %s", pub)
 		}
 	}
-	d.hears(dhcp.LeaseLost)
+	d.event(dhcp.LeaseLost)
 }

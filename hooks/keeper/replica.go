@@ -37,5 +37,5 @@ func (b broken) Commit(context.Context) error { return b.err }
 func (b broken) Resume(context.Context) error { return b.err }
 func (b broken) Yield(context.Context) error  { return b.err }
 
-// Watch says once what is wrong: nothing changes that before a restart.
+// Watch reports once what is wrong: nothing changes that before a restart.
 func (b broken) Watch(_ context.Context, tell func(problem error)) { tell(b.err) }

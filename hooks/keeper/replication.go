@@ -15,7 +15,7 @@ import (
 // replica drives the replication of connections to the peer (conntrackd).
 type replica interface {
 	// Commit puts the peer's connections into the kernel. They are there when it
-	// returns nil. It gives up soon on a replication that gives no sign of life.
+	// returns nil. It gives up soon on a replication that does not answer.
 	Commit(ctx context.Context) error
 	// Resume makes this router the one that sends, once its address is up.
 	Resume(ctx context.Context) error
@@ -23,8 +23,8 @@ type replica interface {
 	Yield(ctx context.Context) error
 }
 
-// otherLimit bounds what nobody waits for. For a commit that hangs or a
-// replication that is down the replica itself has less patience
+// otherLimit bounds the jobs that no address waits for. For a commit that hangs or
+// a replication that is down the replica itself has a shorter limit
 // (conntrackd.Patience, 200 ms).
 const otherLimit = 5 * time.Second
 
@@ -38,14 +38,14 @@ type replication struct {
 
 	mu    sync.Mutex
 	epoch int                // of the latest job
-	abort context.CancelFunc // ends the job at hand
+	abort context.CancelFunc // ends the current job
 }
 
 func newReplication(r replica, log *slog.Logger, report func(router.Replicated)) *replication {
 	return &replication{replica: r, log: log, report: report, jobs: newQueue(mergeJobs), abort: func() {}}
 }
 
-// mergeJobs drops jobs of a role that is over.
+// mergeJobs drops jobs of an earlier role.
 func mergeJobs(waiting []router.Replicate, j router.Replicate) []router.Replicate {
 	waiting = slices.DeleteFunc(waiting, func(o router.Replicate) bool { return o.Epoch < j.Epoch })
 	return append(waiting, j)
@@ -86,7 +86,7 @@ func (r *replication) work(ctx context.Context, j router.Replicate) {
 	r.mu.Lock()
 	if j.Epoch != r.epoch {
 		r.mu.Unlock()
-		return // of a role that is over
+		return // of an earlier role
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
 	r.abort = cancel

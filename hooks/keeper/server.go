@@ -16,9 +16,9 @@ import (
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
-// Limits of what callers can cost. A caller that gets no place waits in the
-// kernel's queue; nothing is lost by that, since the keeper acts on the record of
-// role requests, which a hook writes before it calls.
+// Limits on callers. A caller above the limit waits in the kernel's queue; nothing
+// is lost by that, since the keeper acts on the record of role requests, which a
+// hook writes before it connects.
 const (
 	maxCallers   = 128             // at once, each with two goroutines
 	maxFollowers = 32              // of these, so that hooks find a place
@@ -86,7 +86,7 @@ func (s *server) serve(ctx context.Context, l *net.UnixListener) {
 	}
 }
 
-// refusals keeps a caller that is refused again and again from filling the log.
+// refusals keeps a caller that is refused repeatedly from filling the log.
 type refusals struct {
 	told  time.Time
 	since int // not told of

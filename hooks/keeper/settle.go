@@ -56,16 +56,16 @@ func (k *Keeper) enlist(w *waiter, req hooks.Request) {
 	k.request(w.intent, release)
 	k.waiters[w] = struct{}{}
 	if w.already {
-		k.daemons.poke()
+		k.daemons.checkNow()
 	}
 }
 
-// announce is for a master that has heard a lower advert.
+// announce is for a master that has received an advert of a lower priority.
 func (k *Keeper) announce(i hooks.Intent) {
 	k.post(router.LowerAdvert{Scope: i.Scope, Reason: i.By()})
 }
 
-// dismiss answers a waiter whose time is over.
+// dismiss answers a waiter whose time limit has passed.
 func (k *Keeper) dismiss(w *waiter) {
 	if _, waits := k.waiters[w]; !waits {
 		return

@@ -58,8 +58,8 @@ func TestStatusFromTheFirstMoment(t *testing.T) {
 	expects("primary again", w.status(), false, true)
 }
 
-// Without a keeper, status shows what a keeper would decide: a master whose FIFO
-// nobody reads any more is backup.
+// Without a keeper, status shows what a keeper would decide: a master whose FIFO is
+// no longer read is backup.
 func TestLookAtADeadReader(t *testing.T) {
 	w := newLine(t)
 	keepalived, end := w.process()
@@ -84,8 +84,7 @@ func TestLookAtADeadReader(t *testing.T) {
 }
 
 // A keeper that starts with the record of a keepalived, or a reader of its FIFO,
-// that is dead is backup from the first moment: nothing is made, if only to be
-// taken back.
+// that has exited is backup from the start: no link is made that is then deleted.
 func TestRecordOfTheDead(t *testing.T) {
 	w := newLine(t)
 	for _, dead := range []string{"keepalived", "reader"} {

@@ -176,7 +176,7 @@ func tokenOf(t *testing.T, pid int) hooks.Token {
 	return hooks.Token{Ticks: start, PID: pid}
 }
 
-// newest finds the hook whose wish must stand: the newest of those that were not
+// newest finds the hook whose request must count: the newest of those that were not
 // killed, unless a newer one was killed only after it had recorded its own.
 func (r *rig) newest(t *testing.T, all []*thrown, superseded, dead *int) *thrown {
 	t.Helper()

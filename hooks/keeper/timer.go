@@ -2,7 +2,7 @@ package keeper
 
 import "time"
 
-// timer is a time.Timer that knows whether it runs.
+// timer is a time.Timer that can be asked whether it runs.
 type timer struct {
 	*time.Timer
 	running bool

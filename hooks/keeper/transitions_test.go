@@ -67,7 +67,7 @@ func (w *world) recorded() hooks.Intent {
 }
 
 // What is on record at boot counts only if it is of this boot, and what an
-// earlier life left behind goes.
+// earlier keeper left behind is removed.
 func TestBootIsBackup(t *testing.T) {
 	w := newWorld(t)
 	stop := w.keeper()
@@ -96,7 +96,7 @@ func TestBootIsBackup(t *testing.T) {
 	}
 }
 
-// Without its run directory a keeper is out of reach, and ends.
+// Without its run directory no hook can connect to a keeper, and it ends.
 func TestRunDirectoryGoes(t *testing.T) {
 	w := newLine(t)
 	o := w.options()
@@ -119,13 +119,13 @@ func TestRunDirectoryGoes(t *testing.T) {
 	}
 }
 
-// deafNetwork is a network whose events end.
-type deafNetwork struct {
+// endingNetwork is a network whose events end.
+type endingNetwork struct {
 	*netif.Manager
 	end chan struct{}
 }
 
-func (n deafNetwork) Watch(ctx context.Context) (<-chan netif.Event, error) {
+func (n endingNetwork) Watch(ctx context.Context) (<-chan netif.Event, error) {
 	events := make(chan netif.Event)
 	go func() {
 		select {
@@ -137,13 +137,13 @@ func (n deafNetwork) Watch(ctx context.Context) (<-chan netif.Event, error) {
 	return events, nil
 }
 
-// A keeper that hears nothing of the kernel any more ends with an error, so that
+// A keeper that gets no events of the kernel any more ends with an error, so that
 // another one is started.
 func TestEndsWhenAPartEnds(t *testing.T) {
 	w := newLine(t)
 	o := w.options()
 	end := make(chan struct{})
-	o.Network = deafNetwork{w.network, end}
+	o.Network = endingNetwork{w.network, end}
 	ready := make(chan struct{})
 	o.Ready = func() { close(ready) }
 	done := make(chan error, 1)
@@ -242,7 +242,7 @@ func (w *world) become2(t *testing.T, before int) {
 	}
 }
 
-// GROUP and INSTANCE speak for the same change of a WAN that is bound to neither.
+// GROUP and INSTANCE report the same change of a WAN that is bound to neither.
 func TestGroupAndInstance(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()

@@ -53,9 +53,10 @@ func newUplink(c config.WAN, k kernel, leaseFile dhcp.File, pubs []Publisher, lo
 	}
 }
 
-// mergeEvents keeps of orders the newest, and of the kernel's events one: a look
-// covers all that came before it. So a WAN that is busy is never far behind. A look
-// comes after the order that came meanwhile: what is seen is judged by that.
+// mergeEvents keeps of orders the newest, and of the kernel's events one: one look
+// at the kernel covers all events before it. So a WAN that is busy is never far
+// behind. The look comes after the order that arrived meanwhile: what is observed is
+// compared with that order.
 func mergeEvents(waiting []wan.Event, e wan.Event) []wan.Event {
 	switch e := e.(type) {
 	case wan.Ordered:
@@ -92,11 +93,11 @@ func (u *uplink) remembered() *dhcp.Lease {
 	return l
 }
 
-// tell hands over an event.
+// tell passes an event to the machine's queue.
 func (u *uplink) tell(e wan.Event) { u.inbox.put(e) }
 
-// run drives the WAN until ctx ends, and then leaves it as it is: a keeper that
-// restarts must not be felt.
+// run drives the WAN until ctx ends, and then leaves it as it is: the restart of a
+// keeper must not interrupt it.
 func (u *uplink) run(ctx context.Context) {
 	var publishing sync.WaitGroup
 	publishing.Go(func() { u.publish.run(ctx) })

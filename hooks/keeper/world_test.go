@@ -175,7 +175,7 @@ func (w *world) keeper(change ...func(*keeper.Options)) (stop func()) {
 	return stop
 }
 
-// intent is a wish that is newer than all before.
+// intent is a role request that is newer than all before.
 func (w *world) intent(role hooks.Role) hooks.Intent {
 	w.seq++
 	return hooks.Intent{
@@ -195,7 +195,7 @@ func (w *world) hook() hooks.Hook {
 	}
 }
 
-// say carries a wish as a hook does.
+// say carries a role request as a hook does.
 func (w *world) say(i hooks.Intent, wait time.Duration) hooks.Answer {
 	w.t.Helper()
 	a, err := w.hook().Say(w.t.Context(), hooks.OpSettle, i, wait)
@@ -205,7 +205,7 @@ func (w *world) say(i hooks.Intent, wait time.Duration) hooks.Answer {
 	return a
 }
 
-// become is say for a wish that must be met.
+// become is say for a request that must be met.
 func (w *world) become(role hooks.Role) hooks.Answer {
 	w.t.Helper()
 	a := w.say(w.intent(role), 10*time.Second)

@@ -12,10 +12,10 @@ import (
 // masqueraded on the link, since conntrackd passes deletions on.
 const Lingering = 2 * time.Second
 
-// Nobody is who asked for the role of a router that nobody has told one.
+// Nobody stands for who asked where no role was requested since boot.
 const Nobody = "default after boot; keepalived has called no hook"
 
-// Exited is what became of a keepalived that was killed.
+// Exited is how a keepalived ended that was killed.
 const Exited = "exited without notifying"
 
 // Verdict is a role, who asked for it, and by which request.
@@ -31,9 +31,9 @@ type Decision struct {
 	WANs    []Verdict // in the order of the instances
 }
 
-// Decide says what intents mean for WANs that are bound to instances. The request
-// of a process that has ended counts no more: gone says what became of it,
-// nothing if it lives.
+// Decide returns what intents mean for WANs that are bound to instances. The request
+// of a process that has ended no longer counts: gone returns how it ended, nothing
+// if it runs.
 func Decide(is hooks.Intents, instances []string, gone func(hooks.Process) string) Decision {
 	var d Decision
 	for _, instance := range instances {
@@ -80,7 +80,7 @@ func Disputes(wans []WAN, is hooks.Intents, states hooks.States, gone func(hooks
 	return all
 }
 
-// owners are the processes that intents and reported states rest on, and how long
+// owners are the processes that intents and reported states depend on, and how long
 // after its end each still counts.
 func owners(is hooks.Intents, states hooks.States) map[hooks.Process]time.Duration {
 	all := map[hooks.Process]time.Duration{}
@@ -101,6 +101,6 @@ func owners(is hooks.Intents, states hooks.States) map[hooks.Process]time.Durati
 	return all
 }
 
-// handover is how long another reader of the FIFO may take to step in for one
-// that has ended: keepalived replaces it when it reloads, and says nothing new.
+// handover is how long another reader of the FIFO may take to replace one that has
+// ended: keepalived starts it when it reloads, and writes no state then.
 const handover = time.Second

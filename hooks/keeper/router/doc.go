@@ -2,15 +2,14 @@
 // the router, its services, the replication of connections, the route of a
 // backup. It is pure, as package wan is: no clock, no I/O, no goroutine.
 //
-// Decide is the one function that says which role the recorded intents mean. The
+// Decide is the one function that derives the roles from the recorded intents. The
 // keeper, a hook without a keeper, a dry run and a status without a keeper all
-// ask it.
+// call it.
 //
-// A Machine is level-triggered: whatever happens, the same question is asked,
-// what should be and what was ordered, and the difference is ordered. It keeps
-// account of transitions and knows when a role request is met (Judge). Actions
-// are orders to tasks, of which none is waited for; what the tasks have reached
-// comes back as events.
+// A Machine is level-triggered: whatever happens, it compares what should be with
+// what was ordered, and orders the difference. It records transitions and tells
+// when a role request is met (Judge). Actions are orders to tasks, none of which is
+// waited for; their results come back as events.
 //
 // # What holds at any time
 //

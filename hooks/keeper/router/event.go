@@ -17,7 +17,7 @@ type (
 	Started struct {
 		Intents hooks.Intents
 		States  hooks.States
-		Ended   []hooks.Process // those that intents rest on and that have ended
+		Ended   []hooks.Process // those that intents depend on and that have ended
 		Found   []Found         // of each WAN
 	}
 	// Requested are intents, in whatever way they came. Older ones than are known
@@ -26,10 +26,10 @@ type (
 		Intents []hooks.Intent
 		States  hooks.States    // what keepalived said last, where that is recorded
 		Ended   []hooks.Process // as in Started
-		// Release gives the lease back when the first of them is obeyed.
+		// Release gives the lease back when the first of them is executed.
 		Release bool
 	}
-	// Gone tells what became of a process that was watched.
+	// Gone tells how a watched process ended.
 	Gone struct {
 		Process hooks.Process
 		Why     string
@@ -102,7 +102,7 @@ type (
 		Epoch int
 		Up    bool
 	}
-	// Turned tells user scripts of the router's role.
+	// Turned passes the router's role to user scripts.
 	Turned struct {
 		Role hooks.Role
 		By   string

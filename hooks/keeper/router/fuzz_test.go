@@ -25,7 +25,7 @@ type world struct {
 	commits time.Duration // when the last commit was ordered
 	done    bool          // it has ended
 	reached bool          // a WAN has reached primary since
-	lower   bool          // a lower advert was heard
+	lower   bool          // a lower advert was received
 	watched map[hooks.Process]bool
 	known   hooks.Intents
 	dead    map[hooks.Process]bool

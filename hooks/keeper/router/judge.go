@@ -43,7 +43,7 @@ func (m *Machine) Judge(i hooks.Intent) (a hooks.Answer, done bool) {
 	for _, n := range m.covered(i.Scope) {
 		w := &m.wans[n]
 		if w.ordered.Role != i.Role {
-			// keepalived died meanwhile, or an instance of its own overrules the scope.
+			// keepalived exited meanwhile, or a request for the instance overrides the scope.
 			a.Problems = append(a.Problems, m.config.WANs[n].Name+": stays "+w.ordered.Role.String()+": "+verdicts[n].By)
 		}
 		done = done && w.settled()

@@ -15,7 +15,7 @@ const Never time.Duration = math.MaxInt64
 // CommitLimit is the longest that a replication which is at work may delay the
 // address: with 100000 connections a commit takes a second, and an address
 // without them is the end of each. For one that hangs or is down the replication
-// itself has less patience.
+// itself has a shorter limit.
 const CommitLimit = 3 * time.Second
 
 // WAN is what the router has to know of a WAN.
@@ -37,7 +37,7 @@ type Machine struct {
 
 	intents hooks.Intents
 	states  hooks.States             // what keepalived said last
-	owners  map[hooks.Process]string // what became of each process that is watched
+	owners  map[hooks.Process]string // how each watched process ended; empty: it runs
 
 	started bool
 	epoch   int
@@ -113,12 +113,12 @@ func (m *Machine) learn(event Event) {
 		for i, f := range e.Found {
 			m.wans[i].found, m.wans[i].state.WAN = f, f.State
 		}
-		m.hear(e.Intents, e.States, e.Ended)
+		m.takeIntents(e.Intents, e.States, e.Ended)
 	case Requested:
 		if e.Release && len(e.Intents) > 0 {
 			m.release = e.Intents[0].Token
 		}
-		m.hear(e.Intents, e.States, e.Ended)
+		m.takeIntents(e.Intents, e.States, e.Ended)
 	case Gone:
 		if why, watched := m.owners[e.Process]; watched && why == "" {
 			m.owners[e.Process] = e.Why
@@ -146,8 +146,8 @@ func (m *Machine) Wake() time.Duration {
 
 func (m *Machine) act(a Action) { m.out = append(m.out, a) }
 
-// hear takes intents. A process that has ended need not be watched.
-func (m *Machine) hear(is []hooks.Intent, states hooks.States, ended []hooks.Process) {
+// takeIntents adds intents. A process that has ended need not be watched.
+func (m *Machine) takeIntents(is []hooks.Intent, states hooks.States, ended []hooks.Process) {
 	for _, p := range ended {
 		if m.owners[p] == "" {
 			m.owners[p] = Exited
@@ -165,7 +165,7 @@ func (m *Machine) hear(is []hooks.Intent, states hooks.States, ended []hooks.Pro
 // gone reports whether a process has ended, or is about to.
 func (m *Machine) gone(p hooks.Process) bool { return m.owners[p] != "" }
 
-// own watches each process that an intent rests on, and no other.
+// own watches each process that an intent depends on, and no other.
 func (m *Machine) own() {
 	needed := owners(m.intents, m.states)
 	// In their order, so that a step is the same each time.
@@ -239,8 +239,8 @@ func (m *Machine) begin(role hooks.Role, news Verdict, changed map[int]Verdict) 
 	m.started = true
 }
 
-// joins reports whether the changes are more of the transition under way, and
-// take nothing of it back.
+// joins reports whether the changes continue the transition under way and revert
+// nothing of it.
 func (m *Machine) joins(role hooks.Role, changed map[int]Verdict) bool {
 	if m.current == nil || role != m.role {
 		return false
@@ -287,7 +287,7 @@ func (m *Machine) replicate(j Job) {
 	}
 }
 
-// openGate lets addresses in when the commit has ended, or has taken too long.
+// openGate allows the addresses when the commit has ended, or has taken too long.
 func (m *Machine) openGate() {
 	if m.gate == 0 || m.now < m.gate {
 		return
@@ -327,7 +327,7 @@ func (m *Machine) replicated(e Replicated) {
 		t.extra = append(t.extra, p)
 	}
 	if e.Epoch != m.serving.Epoch {
-		return // of a role that is over
+		return // of an earlier role
 	}
 	m.faults[e.Job], m.last = p.Error, e.Job
 	if e.Job == Commit && m.gate != 0 {
@@ -337,8 +337,8 @@ func (m *Machine) replicated(e Replicated) {
 }
 
 // reclaim takes back what another router had for a moment: the MAC address in the
-// switches, and the connections, which went on there. What this router knows of
-// them is what they were before, and the firewall drops what does not fit.
+// switches, and the connections, which continued there. This router has their
+// earlier state, and the firewall drops packets that do not match it.
 func (m *Machine) reclaim(e LowerAdvert) {
 	primary := false
 	for i, w := range m.wans {

@@ -119,7 +119,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// Two WANs that get there in the same moment make the router resume once.
+// Two WANs that are primary at the same moment make the router resume once.
 func TestResumeOnce(t *testing.T) {
 	r := newRig(t, true, WAN{"a", ""}, WAN{"b", ""})
 	r.step(Started{})
@@ -180,7 +180,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// keepalived dies while its hook waits, or an instance overrules a request for all.
+// keepalived exits while its hook waits, or an instance overrides a request for all.
 func TestJudgeOverruled(t *testing.T) {
 	r := newRig(t, false)
 	r.boot()
@@ -246,7 +246,7 @@ func TestDecide(t *testing.T) {
 		t.Errorf("a backup of a dead keepalived: %+v", d)
 	}
 	if d := Decide(r.ask(hooks.Primary).Intents, []string{""}, gone); d.Role != hooks.Primary {
-		t.Errorf("a request by hand rests on nobody: %+v", d)
+		t.Errorf("a request by hand depends on no process: %+v", d)
 	}
 	backups := hooks.Intents{r.of(hooks.Backup, "VI_1", 0, 0).Intents[0], r.of(hooks.Backup, "VI_2", 0, 0).Intents[0]}
 	if d := Decide(backups, []string{"VI_1", "VI_2"}, alive); !strings.Contains(d.By, "VI_1") {

@@ -11,12 +11,12 @@ type Backoff struct {
 const (
 	healSoonest = 100 * time.Millisecond
 	healLatest  = 30 * time.Second
-	healCalm    = time.Minute // unbroken for so long: start over
+	healReset   = time.Minute // unbroken for so long: start over
 )
 
 // Next is how long to wait after a repair that was made now, in boot time.
 func (b *Backoff) Next(now time.Duration) time.Duration {
-	if now-b.last > b.wait+healCalm {
+	if now-b.last > b.wait+healReset {
 		b.wait = 0
 	}
 	b.last = now

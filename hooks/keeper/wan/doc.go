@@ -4,9 +4,9 @@
 // A Machine takes an Event and returns the Actions that follow from it. Some
 // actions are calls (IsCall): their result is an event of its own, Done. A call
 // is always the last action of a step, and its Done is the next event, so there
-// is never more than one under way, and never an order that is obeyed between a
-// change of the kernel and the account of it. After each step Wake says when the
-// machine wants to be woken.
+// is never more than one under way, and no order is executed between a change of
+// the kernel and its result. After each step Wake returns when the machine wants to
+// be woken.
 //
 // The keeper executes actions with the kernel, a DHCP client and the platform; a
 // hook that finds no keeper executes the same ones in its own process; a dry run
@@ -22,11 +22,11 @@
 //   - The newest order counts; the same role again is no action at all.
 //   - A lease is given back (Release) by an order that says so, and by nothing
 //     else.
-//   - A link that is mute for the sake of the peer's connections is deleted when
-//     its time is over, or when it is mute no more, and not before.
+//   - A link that lingers, mute, until the peer has the connections is deleted when
+//     its time has passed, or when it is no longer mute, and not before.
 //   - What failed is tried again, each time later than the time before; what
-//     cannot be repaired from here (a link of somebody else) is looked at again
-//     when the kernel reports a change, and every 15 s.
+//     cannot be repaired by wanfail (a foreign link) is observed again when the
+//     kernel reports a change, and every 15 s.
 //
-// Each way to let the MAC address transmit leads through Machine.raise.
+// Only Machine.raise lets the MAC address transmit.
 package wan

@@ -46,8 +46,8 @@ type (
 	}
 	// Refresh asks for a look at the kernel and to publish the lease again.
 	Refresh struct{}
-	// MACMoved gives a reason to believe that the switch sends the traffic of the
-	// shared MAC to another port: it is announced again.
+	// MACMoved tells that the switch may send the traffic of the shared MAC to
+	// another port: the address is announced again.
 	MACMoved struct{ Reason string }
 	// GatewayProbed is what the last ARP request to the gateway found.
 	GatewayProbed struct{ hooks.Reach }
@@ -74,8 +74,8 @@ type (
 	// routes, and the remembered lease.
 	Observe struct{ Full bool }
 	// Apply makes the kernel equal Desired and lets the link transmit. With Repair
-	// it is up already, as far as is known, and somebody may have muted it for the
-	// sake of a newer order: then nothing is done, and Done says so.
+	// it is up already, as far as is known, and a hook may have muted it for a newer
+	// order: then nothing is done, and Done says so.
 	Apply struct {
 		Desired netif.Desired
 		Repair  bool
@@ -97,7 +97,7 @@ type (
 	// StopSending ends the DHCP client and all announcements. It returns when
 	// nothing of this process can transmit any more.
 	StopSending struct{}
-	// Announce asks the gateway of a lease for signs of life and, with Frames,
+	// Announce sends ARP requests to the gateway of a lease and, with Frames,
 	// announces the address, in place of what was announced before.
 	Announce struct {
 		Lease  *dhcp.Lease
@@ -109,7 +109,7 @@ type (
 	SetCarrier struct{ Up bool }
 	// ConfirmLease makes the DHCP client ask whether the lease still holds.
 	ConfirmLease struct{}
-	// Publish tells the platform of a lease, and with nil that it is gone.
+	// Publish passes a lease to the platform; nil withdraws it.
 	Publish struct{ Lease *dhcp.Lease }
 	// Log is a line for the log.
 	Log struct {

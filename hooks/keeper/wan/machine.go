@@ -17,12 +17,12 @@ import (
 const Never time.Duration = math.MaxInt64
 
 const (
-	// careful is the time between two looks without a reason: no event reports the
-	// routes that went with a link.
+	// careful is the time between two looks at the kernel without an event: none
+	// reports the routes that were removed with a link.
 	careful = 15 * time.Second
 	// announceSpacing is the least between two starts of an announcement, each of
 	// which repeats by itself for a second. keepalived reports a lower advert as
-	// often as it hears one.
+	// often as it receives one.
 	announceSpacing = 100 * time.Millisecond
 )
 
@@ -38,7 +38,7 @@ type Machine struct {
 	held    bool        // the kernel holds lease, on a link that transmits
 	client  bool        // the DHCP client runs
 	update  dhcp.Update // its last
-	silent  bool        // backup, and nothing can leave as far as that is ours to say
+	silent  bool        // backup, and the link cannot transmit as far as wanfail controls it
 	carrier bool        // at the last look
 	err     error       // what keeps the WAN from its role
 	call    call        // under way
@@ -57,7 +57,7 @@ type Machine struct {
 
 	since  time.Duration // start of the transition to the order's role
 	phases []hooks.Phase
-	logged *dhcp.Lease   // what the log told of last
+	logged *dhcp.Lease   // the last one in the log
 	from   time.Duration // when that came to be; Never: in the time of an earlier process
 
 	now time.Duration // of the step under way
@@ -68,7 +68,7 @@ type Machine struct {
 type linkState uint8
 
 const (
-	unknown linkState = iota // nobody has looked
+	unknown linkState = iota // not observed yet
 	absent
 	muted
 	up // it may transmit
@@ -79,7 +79,7 @@ type call struct {
 	purpose   purpose
 	addressed bool // raising: with an address
 	publish   bool // raising: publish the lease then
-	account   bool // raising: log what has become of the lease then
+	account   bool // raising: log the outcome of the lease then
 	repair    bool // raising, purging: something else has changed the kernel
 	failed    bool // raising: the last time
 	underway  bool // raising: the address was not there yet
@@ -124,7 +124,7 @@ func (m *Machine) Step(now time.Duration, event Event) []Action {
 	case Found:
 		m.found(e.Observed, e.Remembered)
 	case Ordered:
-		m.obey(e.Order)
+		m.begin(e.Order)
 	case GateOpened:
 		m.opened(e.Epoch)
 	case LeaseChanged:
@@ -192,7 +192,7 @@ func (m *Machine) done(c call, d Done) {
 	}
 }
 
-// found takes over what an earlier process left.
+// found adopts what an earlier process left.
 func (m *Machine) found(o netif.Observed, remembered *dhcp.Lease) {
 	switch {
 	case !o.Owned:
@@ -222,8 +222,8 @@ func covering(o netif.Observed, remembered *dhcp.Lease, now time.Duration) *dhcp
 	return remembered
 }
 
-// obey begins an order.
-func (m *Machine) obey(o Order) {
+// begin begins an order.
+func (m *Machine) begin(o Order) {
 	if m.ordered && o.Epoch < m.order.Epoch {
 		return
 	}

@@ -93,7 +93,7 @@ func TestPhases(t *testing.T) {
 	}
 }
 
-// Repairs are spaced further and further, and soon again after a time of calm.
+// The pause between repairs grows, and is short again after healReset without one.
 func TestBackoff(t *testing.T) {
 	var b Backoff
 	now := 10 * time.Hour
@@ -106,11 +106,11 @@ func TestBackoff(t *testing.T) {
 	if waits[0] != healSoonest || waits[1] != 2*healSoonest || waits[11] != healLatest {
 		t.Errorf("%v", waits)
 	}
-	if w := b.Next(now + healCalm); w != healLatest {
-		t.Errorf("not calm for long enough: %v", w)
+	if w := b.Next(now + healReset); w != healLatest {
+		t.Errorf("less than healReset without a repair: %v", w)
 	}
-	if w := b.Next(now + 3*healCalm); w != healSoonest {
-		t.Errorf("after a time of calm: %v", w)
+	if w := b.Next(now + 3*healReset); w != healSoonest {
+		t.Errorf("after healReset without a repair: %v", w)
 	}
 }
 

@@ -42,7 +42,7 @@ func (m *Machine) reclaimed(d Done) {
 //
 // Nothing else lets the link transmit. What has to precede that belongs here:
 // today the gate for a link that may have its address already; the answer of a
-// peer that is asked to be silent would be one more.
+// peer that is asked to stop transmission would be one more.
 func (m *Machine) raise(c call) {
 	gated := !m.held && !m.open
 	if gated && (m.link == muted || m.link == unknown) {
@@ -113,14 +113,14 @@ func (m *Machine) refused(routes []netif.UnusableRoute) {
 	}
 }
 
-// repaired tells what a look has led to. The next repair waits, longer each time,
-// so that a fight with another program does not become a storm.
+// repaired logs what was repaired. The next repair waits, longer each time, so that
+// two programs that undo each other's changes do not do so without a pause.
 func (m *Machine) repaired(c call, d Done) {
 	switch {
 	case c.failed:
 		m.act(Log{slog.LevelDebug, "WAN is as it should be again", nil})
 	// The event was about the link that has just been made, and came at a moment
-	// when the address could follow: nobody but us changed anything.
+	// when the address could be added: no other program changed anything.
 	case c.underway && !d.Changes.Created && (d.Changes.Addr || d.Changes.Unmuted):
 	case !d.Changes.None():
 		m.act(Log{slog.LevelWarn, "restored what was changed behind wanfail's back: find out what does that, `wanfail doctor` may know", []any{"changes", join(d.Changes.Steps)}})
@@ -128,7 +128,7 @@ func (m *Machine) repaired(c call, d Done) {
 	}
 }
 
-// opened lets the address in.
+// opened adds the address.
 func (m *Machine) opened(epoch int) {
 	if !m.ordered || epoch != m.order.Epoch || m.open {
 		return
@@ -157,7 +157,7 @@ func (m *Machine) learn(up dhcp.Update) {
 	m.raise(call{publish: up.Lease != nil, account: true})
 }
 
-// tell tells platform and log of the lease, as far as the call was to do that.
+// tell publishes and logs the lease, as far as the call was to do that.
 func (m *Machine) tell(c call) {
 	if c.publish && m.lease != nil {
 		m.act(Publish{m.lease})
@@ -198,7 +198,7 @@ func (m *Machine) stopAnnouncing() {
 	}
 }
 
-// account logs what has become of the lease.
+// account logs the outcome of the lease.
 func (m *Machine) account() {
 	old, now := m.logged, m.lease
 	event := dhcp.Event(old, now)
@@ -227,8 +227,8 @@ func (m *Machine) account() {
 	m.act(Log{slog.LevelInfo, "lease " + ended(event, m.order), attrs})
 }
 
-// ended says in place of "lost" how a lease ended that this router gave up: it is
-// the peer's now, or nobody's.
+// ended replaces "lost" where this router gave the lease up: it was left to the peer
+// or released.
 func ended(event string, o Order) string {
 	switch {
 	case event != dhcp.LeaseLost || o.Role == hooks.Primary:

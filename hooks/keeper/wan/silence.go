@@ -10,7 +10,7 @@ import (
 	"github.com/wanfail/wanfail/netif"
 )
 
-// demote begins an order to be backup: silence first, everything else later.
+// demote begins an order to be backup: the mute first, everything else later.
 func (m *Machine) demote() {
 	if m.order.Release && m.lease != nil {
 		m.ask(Release{m.lease}, call{purpose: releasing})
@@ -73,8 +73,8 @@ func (m *Machine) purged(c call, d Done) {
 	if d.Err != nil && !Foreign(d.Err) {
 		m.retry()
 	} else {
-		// About a link that is not ours nothing more can be done, and waiting changes
-		// nothing: it is reported, and looked at again when it changes.
+		// A link that is not ours must not be changed, and waiting changes nothing: it
+		// is reported, and observed again when it changes.
 		m.link, m.silent = absent, true
 	}
 	if c.repair && d.Deleted {
@@ -82,7 +82,7 @@ func (m *Machine) purged(c call, d Done) {
 	}
 }
 
-// look reads the kernel after an event there: what the event says may be over.
+// look reads the kernel after an event: the event itself may be out of date.
 func (m *Machine) look(flap bool) {
 	if !m.ordered {
 		return
@@ -106,7 +106,7 @@ func (m *Machine) looked(c call, d Done) {
 	switch {
 	case m.gone != Never:
 		if d.Err == nil && o.Owned && o.Loose {
-			m.ask(Mute{}, call{purpose: remuting}) // one of its locks is off, the other has held it
+			m.ask(Mute{}, call{purpose: remuting}) // one of the two ways to mute it was undone, the other still holds
 			return
 		}
 		if d.Err == nil && (o.Owned && o.Muted || !o.Exists) {
