@@ -52,7 +52,7 @@ func (a *applying) run() error {
 		if err != nil {
 			return err
 		}
-		p := planner{state: s, d: a.d}
+		p := planner{state: s, d: a.d, owner: a.owner}
 		if err := p.plan(); err != nil {
 			return err
 		}
@@ -199,7 +199,7 @@ func (a *applying) evict(parent *link, cause error) error {
 		return errors.Join(cause, err)
 	}
 	for _, t := range twins {
-		if !t.owned(want.MAC) {
+		if !a.owner.owns(&t, want.MAC) {
 			return fmt.Errorf("set up %s: MAC %s on %s: %w by %s; give that another MAC or remove it", want.Name, want.MAC, want.Parent, ErrTwin, t.describe())
 		}
 	}

@@ -7,11 +7,14 @@
 // # Ownership
 //
 // A link is created by a single RTM_NEWLINK that carries name, parent, MAC, MTU,
-// mode and the interface group Group, so there is no instant at which a link of
-// ours exists without a mark. The alias Alias follows and is what people see.
-// A link is ours if it is a macvlan and either its group is Group, or its alias
-// is Alias and its MAC the configured one. Anything else is foreign: never
-// changed, never deleted, only named in an error (ErrForeign, ErrTwin).
+// mode and an interface group, so there is no instant at which a link of ours exists
+// without a mark. The alias follows and is what people see. The mark says whose it is
+// (WithOwner): each run directory has a group and an alias of its own, the usual one
+// Group and Alias, which all links of earlier versions carry. A link is ours if it is a
+// macvlan and either has our group, and not the alias of another wanfail, or our
+// alias and the configured MAC. Anything else is foreign, the link of another run
+// directory included: never changed, never deleted, only named in an error
+// (ErrForeign, ErrTwin).
 // Addresses and routes carry Protocol, and what others put on the link stays.
 //
 // # Order

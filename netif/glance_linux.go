@@ -24,7 +24,7 @@ func (m *Manager) Glance(_ context.Context, want Link) (Observed, error) {
 		return Observed{}, err
 	}
 	var o Observed
-	o.fill(s, want)
+	o.fill(s, want, m.owner)
 	o.Loose = o.Muted && !m.locked(&s.link)
 	o.state = state{} // incomplete: nothing to Plan by
 	return o, nil
@@ -36,8 +36,8 @@ func (m *Manager) locked(l *link) bool {
 }
 
 // fill translates what the kernel holds.
-func (o *Observed) fill(s state, want Link) {
-	o.state = s
+func (o *Observed) fill(s state, want Link, own owner) {
+	o.state, o.owner = s, own
 	p, l := &s.parent, &s.link
 	if o.ParentExists = p.index != 0; o.ParentExists {
 		o.ParentUp, o.ParentCarrier, o.ParentMAC, o.ParentMTU = p.up(), p.carrier(), p.macString(), p.mtu
@@ -45,7 +45,7 @@ func (o *Observed) fill(s state, want Link) {
 	if o.Exists = l.index != 0; !o.Exists {
 		return
 	}
-	o.Owned, o.Kind = l.owned(want.MAC) && l.name == want.Name, l.kind
+	o.Owned, o.Kind = own.owns(l, want.MAC) && l.name == want.Name, l.kind
 	o.Matches = o.Owned && l.hasMAC(want.MAC) && o.ParentExists && l.parent == p.lower()
 	o.MAC, o.MTU, o.Up, o.Muted = l.macString(), l.mtu, l.up(), l.muted()
 	// After an unmute the link has its carrier although the parent may have none.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -75,16 +76,6 @@ func (l *link) hasMAC(mac net.HardwareAddr) bool { return l.mac == string(mac) }
 
 func (l *link) macString() string { return net.HardwareAddr(l.mac).String() }
 
-// marked reports whether the link carries the mark that it was born with.
-func (l *link) marked() bool { return l.kind == macvlanKind && l.group == Group }
-
-// owned reports whether wanfail made the link. The group alone says so: it is
-// set in the message that creates the link and nobody else has a use for that
-// number. An alias can be copied, so it counts only along with the MAC.
-func (l *link) owned(mac net.HardwareAddr) bool {
-	return l.marked() || l.kind == macvlanKind && l.alias == Alias && l.hasMAC(mac)
-}
-
 // lower is the index of the device that a macvlan on l has as its parent: the
 // kernel skips a macvlan in between (macvlan_common_newlink).
 func (l *link) lower() int {
@@ -100,7 +91,14 @@ func (l *link) describe() string {
 	if kind == "" {
 		kind = "device"
 	}
-	return fmt.Sprintf("%s %s (MAC %s)", kind, l.name, l.macString())
+	s := fmt.Sprintf("%s %s (MAC %s)", kind, l.name, l.macString())
+	switch dir, other := strings.CutPrefix(l.alias, Alias+" "); {
+	case l.marked() && other:
+		s += " of the wanfail whose run directory is " + dir
+	case l.marked():
+		s += " of the wanfail with the usual run directory"
+	}
+	return s
 }
 
 // parseLink reads the payload of an RTM_NEWLINK or RTM_DELLINK.
@@ -229,7 +227,7 @@ func (m *Manager) addLink(ctx context.Context, want Link, parent *link, mtu int)
 		nl.NewRtAttr(unix.IFLA_LINK, nl.Uint32Attr(uint32(parent.index))),
 		nl.NewRtAttr(unix.IFLA_ADDRESS, want.MAC),
 		nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(mtu))),
-		nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(Group)),
+		nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(m.owner.group)),
 		info)
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
@@ -257,8 +255,8 @@ func (m *Manager) markLink(ctx context.Context, l *link) error {
 		families.AddRtAttr(unix.AF_INET6, nil).AddRtAttr(iflaInet6AddrGen, nl.Uint8Attr(addrGenNone))
 	}
 	return m.write(ctx, "mark link", l.name, unix.RTM_SETLINK, 0, l.ref(),
-		nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(Group)),
-		nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(Alias)),
+		nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(m.owner.group)),
+		nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(m.owner.alias)),
 		families)
 }
 

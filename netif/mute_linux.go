@@ -41,8 +41,8 @@ func (m *Manager) Mute(ctx context.Context, want Link) error {
 		return m.muteRenamed(ctx, want)
 	case err != nil:
 		return err
-	case !l.owned(want.MAC) || l.name != want.Name:
-		return foreignError(&l, "mute "+want.Name)
+	case !m.owner.owns(&l, want.MAC) || l.name != want.Name:
+		return m.owner.foreign(&l, "mute "+want.Name)
 	}
 	return m.muteLink(ctx, &l, start)
 }
@@ -63,7 +63,7 @@ func (m *Manager) muteRenamed(ctx context.Context, want Link) error {
 	}
 	var errs []error
 	for _, l := range links {
-		if l.owned(want.MAC) {
+		if m.owner.owns(&l, want.MAC) {
 			errs = append(errs, m.muteLink(ctx, &l, time.Now()))
 		}
 	}

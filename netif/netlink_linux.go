@@ -21,6 +21,8 @@ type Manager struct {
 	nl   *conn
 	step func(string)
 
+	owner owner // whose links are ours
+
 	// muteKind is the queueing discipline that Mute attaches.
 	muteKind string
 
@@ -51,7 +53,7 @@ func New(log *slog.Logger, opts ...Option) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{log: log, nl: c, step: func(string) {}, muteKind: muteKind, locks: map[string]*sync.Mutex{}}
+	m := &Manager{log: log, nl: c, step: func(string) {}, muteKind: muteKind, owner: theOwner, locks: map[string]*sync.Mutex{}}
 	for _, o := range opts {
 		o(m)
 	}

@@ -23,7 +23,7 @@ func (m *Manager) Observe(_ context.Context, want Link) (Observed, error) {
 		return Observed{}, err
 	}
 	var o Observed
-	o.fill(held, want)
+	o.fill(held, want, m.owner)
 	o.Loose = o.Muted && !m.locked(&held.link)
 	if !o.ParentExists {
 		o.warn("parent %s does not exist", want.Parent)
@@ -48,7 +48,7 @@ func (m *Manager) observeLink(o *Observed, l *link) {
 	}
 	switch {
 	case !o.Owned:
-		o.warn("%s exists and is not wanfail's; remove or rename it, or choose another name for the WAN", l.describe())
+		o.Warnings = append(o.Warnings, m.owner.foreign(l, "WAN "+l.name).Error())
 	case !l.ipv6.silent():
 		o.warn("%s may send IPv6: it was switched on from outside; sysctl -w net.ipv6.conf.%s.disable_ipv6=1, and find out what did that", l.name, strings.ReplaceAll(l.name, ".", "/"))
 	}

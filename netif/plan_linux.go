@@ -23,12 +23,12 @@ func Plan(o Observed, d Desired) (steps []Step, after Observed, err error) {
 	if err := d.validate(); err != nil {
 		return nil, o, err
 	}
-	p := planner{state: o.state, d: d}
+	p := planner{state: o.state, d: d, owner: o.owner}
 	if err := p.plan(); err != nil {
 		return nil, o, err
 	}
 	after = o
-	after.fill(p.state, d.Link)
+	after.fill(p.state, d.Link, o.owner)
 	after.Loose = false
 	return p.steps, after, nil
 }
@@ -37,6 +37,7 @@ func Plan(o Observed, d Desired) (steps []Step, after Observed, err error) {
 type planner struct {
 	state
 	d     Desired
+	owner owner
 	steps []Step
 }
 
@@ -96,8 +97,8 @@ func (p *planner) planLink() error {
 	l := &p.link
 	switch {
 	case l.index == 0:
-	case !l.owned(want.MAC) || l.name != want.Name: // the name may be an alternative one
-		return foreignError(l, fmt.Sprintf("make %s on %s", want.Name, want.Parent))
+	case !p.owner.owns(l, want.MAC) || l.name != want.Name: // the name may be an alternative one
+		return p.owner.foreign(l, fmt.Sprintf("make %s on %s", want.Name, want.Parent))
 	case l.parent != p.parent.lower() || !l.hasMAC(want.MAC) || l.mode != macvlanModeBridge:
 		p.step(DeleteLink, Step{})
 		p.link, p.addrs, p.routes = link{}, nil, nil
@@ -106,13 +107,13 @@ func (p *planner) planLink() error {
 		p.step(AddLink, Step{Parent: want.Parent, MAC: want.MAC.String(), MTU: mtu})
 		p.link = link{
 			index: newIndex, parent: p.parent.lower(), hardware: arphrdEther, name: want.Name, kind: macvlanKind,
-			mac: string(want.MAC), mtu: mtu, group: Group, mode: macvlanModeBridge,
+			mac: string(want.MAC), mtu: mtu, group: p.owner.group, mode: macvlanModeBridge,
 			ipv6: ipv6State{present: p.parent.ipv6.present},
 		}
 	}
-	if l.group != Group || l.alias != Alias || !l.promote || l.arpIgnore == 0 || l.ipv6.present && !l.ipv6.quiet {
+	if l.group != p.owner.group || l.alias != p.owner.alias || !l.promote || l.arpIgnore == 0 || l.ipv6.present && !l.ipv6.quiet {
 		p.step(MarkLink, Step{})
-		l.group, l.alias, l.promote, l.arpIgnore, l.ipv6.quiet = Group, Alias, true, max(l.arpIgnore, arpIgnoreOthers), true
+		l.group, l.alias, l.promote, l.arpIgnore, l.ipv6.quiet = p.owner.group, p.owner.alias, true, max(l.arpIgnore, arpIgnoreOthers), true
 	}
 	if l.ipv6.present && !l.ipv6.disabled {
 		p.step(DisableIPv6, Step{})
@@ -228,8 +229,4 @@ func (p *planner) planRemovals() {
 		p.routes = nil // the kernel flushes them with the last address (fib_inetaddr_event)
 	}
 	p.addrs = left
-}
-
-func foreignError(l *link, what string) error {
-	return fmt.Errorf("%s: %s exists: %w; remove or rename it, or choose another name for the WAN", what, l.describe(), ErrForeign)
 }

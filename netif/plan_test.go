@@ -25,7 +25,7 @@ func portState() state {
 // upState is what Apply of d has made.
 func upState(t *testing.T, d Desired) state {
 	t.Helper()
-	p := planner{state: portState(), d: d}
+	p := planner{state: portState(), d: d, owner: theOwner}
 	if err := p.plan(); err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func upState(t *testing.T, d Desired) state {
 }
 
 func planned(s state, d Desired) ([]string, state, error) {
-	p := planner{state: s, d: d}
+	p := planner{state: s, d: d, owner: theOwner}
 	err := p.plan()
 	var steps []string
 	for _, s := range p.steps {
@@ -217,7 +217,7 @@ func TestPlanConverges(t *testing.T) {
 				s.link.mac = string(net.HardwareAddr{2, 0, 0, 0, 0, 9})
 			}
 		}
-		p := planner{state: s, d: d}
+		p := planner{state: s, d: d, owner: theOwner}
 		if err := p.plan(); err != nil {
 			t.Fatal(err)
 		}

@@ -41,14 +41,14 @@ func (m *Manager) Purge(ctx context.Context, want Link) (bool, error) {
 		named = named || l.name == want.Name
 		twin := l.hasMAC(want.MAC) && l.parent == lower
 		switch {
-		case l.owned(want.MAC) && (l.name == want.Name || twin):
+		case m.owner.owns(&l, want.MAC) && (l.name == want.Name || twin):
 			ok, err := m.deleteLink(ctx, &l)
 			if ok {
 				deleted = append(deleted, l.name)
 			}
 			errs = append(errs, err)
 		case l.name == want.Name:
-			errs = append(errs, foreignError(&l, "purge "+want.Name))
+			errs = append(errs, m.owner.foreign(&l, "purge "+want.Name))
 		case twin:
 			errs = append(errs, fmt.Errorf("purge %s: MAC %s on %s: %w by %s; give that another MAC or remove it",
 				want.Name, want.MAC, want.Parent, ErrTwin, l.describe()))
@@ -58,7 +58,7 @@ func (m *Manager) Purge(ctx context.Context, want Link) (bool, error) {
 		l, err := m.nl.getLink(want.Name)
 		switch {
 		case err == nil && l.kind != macvlanKind:
-			errs = append(errs, foreignError(&l, "purge "+want.Name))
+			errs = append(errs, m.owner.foreign(&l, "purge "+want.Name))
 		case err != nil && !errors.Is(err, ErrNoLink):
 			errs = append(errs, err)
 		}
@@ -69,9 +69,9 @@ func (m *Manager) Purge(ctx context.Context, want Link) (bool, error) {
 	return len(deleted) > 0, errors.Join(errs...)
 }
 
-// Orphans lists the links that carry our mark but belong to none of configured,
-// neither by name nor by parent and MAC: those of a WAN that is no longer configured. Each
-// can be passed to Mute and Purge.
+// Orphans lists the links of ours that belong to none of configured, neither by name
+// nor by parent and MAC: those of a WAN that is no longer configured. Each can be
+// passed to Mute and Purge.
 func (m *Manager) Orphans(_ context.Context, configured []Link) ([]Link, error) {
 	links, err := m.nl.listLinks("")
 	if err != nil {
@@ -86,7 +86,7 @@ func (m *Manager) Orphans(_ context.Context, configured []Link) ([]Link, error) 
 		known := slices.ContainsFunc(configured, func(c Link) bool {
 			return l.name == c.Name || l.hasMAC(c.MAC) && names[l.parent] == c.Parent
 		})
-		if l.marked() && !known {
+		if m.owner.made(&l) && !known {
 			orphans = append(orphans, Link{Name: l.name, Parent: names[l.parent], MAC: []byte(l.mac), MTU: l.mtu})
 		}
 	}
@@ -116,4 +116,17 @@ func (m *Manager) PurgeOrphans(ctx context.Context, configured []Link) ([]string
 		errs = append(errs, err)
 	}
 	return names, errors.Join(errs...)
+}
+
+// MuteOrphans mutes the Orphans, all links of ours if none is configured.
+func (m *Manager) MuteOrphans(ctx context.Context, configured []Link) error {
+	orphans, err := m.Orphans(ctx, configured)
+	errs := []error{err}
+	for _, o := range orphans {
+		if o.Parent == "" {
+			o.Parent = "-" // moved to another namespace
+		}
+		errs = append(errs, m.Mute(ctx, o))
+	}
+	return errors.Join(errs...)
 }

@@ -13,9 +13,11 @@ import (
 // Marks of what wanfail made.
 const (
 	// Group is the interface group (IFLA_GROUP) of links made by wanfail: the
-	// letters "wanf".
+	// letters "wanf". With another run directory than the usual one the upper half
+	// of it is the same, see WithOwner.
 	Group = 0x77616e66
-	// Alias is their alias (IFLA_IFALIAS).
+	// Alias is their alias (IFLA_IFALIAS), after which comes the run directory if
+	// that is not the usual one.
 	Alias = "wanfail"
 	// Protocol is the origin (rtm_protocol, IFA_PROTO) of their routes and
 	// addresses. Numbers from 128 on are free for use, and neither iproute2's
@@ -133,6 +135,7 @@ type Observed struct {
 	ParentMTU     int    `json:"parent_mtu"`
 
 	state state // what Plan goes by
+	owner owner // whose links are ours
 
 	// Warnings name what is wrong or will be seen on the wire, with the remedy.
 	Warnings []string `json:"warnings"`

@@ -71,22 +71,22 @@ func fitness(c *cli.Context) check.Facts {
 	if f.Keeper = notAllowed(err); f.Keeper != nil {
 		return f
 	}
-	f.Parents = parents(ctx, cfg)
+	f.Parents = parents(c, cfg)
 	if cfg.ServicesNamed {
 		f.Missing, f.Unasked = missing(c.Context, cfg.Services)
 	}
 	return f
 }
 
-func parents(ctx context.Context, cfg config.Config) (all []check.Parent) {
-	n, err := netif.New(slog.New(slog.DiscardHandler))
+func parents(c *cli.Context, cfg config.Config) (all []check.Parent) {
+	n, err := netif.New(slog.New(slog.DiscardHandler), netif.WithOwner(owner(c)))
 	if err == nil {
 		defer n.Close()
 	}
 	for _, w := range cfg.WANs {
 		p := check.Parent{WAN: w.Name, Name: w.Parent, Err: err}
 		if err == nil {
-			p.Seen, p.Err = n.Observe(ctx, netif.Link{Name: w.Name, Parent: w.Parent, MAC: w.MAC})
+			p.Seen, p.Err = n.Observe(c.Context, netif.Link{Name: w.Name, Parent: w.Parent, MAC: w.MAC})
 		}
 		all = append(all, p)
 	}

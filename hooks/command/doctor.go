@@ -117,7 +117,7 @@ func facts(c *cli.Context) *doctor.Facts {
 		Addresses: keepalived.HostAddresses(),
 	}
 	f.Config, f.ConfigErr = config.Load(c.String("config"))
-	for _, p := range parents(c.Context, f.Config) {
+	for _, p := range parents(c, f.Config) {
 		f.Parents[p.WAN], f.ParentErr[p.WAN] = p.Seen, p.Err
 	}
 	r, err := ask(c)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -33,6 +34,24 @@ func checkFlags(c *cli.Context) error {
 
 // runDir is the run directory of this call.
 func runDir(c *cli.Context) rundir.Dir { return rundir.At(c.String("run-dir")) }
+
+// owner is whose links this call is about: the run directory tells one wanfail from
+// another, and the usual one is nobody in particular.
+func owner(c *cli.Context) string {
+	dir, usual := resolved(runDir(c).String()), resolved(defaultRunDir())
+	if dir == usual {
+		return ""
+	}
+	return dir
+}
+
+// resolved follows the links on the way to a directory, which need not exist yet.
+func resolved(path string) string {
+	if parent, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		return filepath.Join(parent, filepath.Base(path))
+	}
+	return path
+}
 
 // defaultRunDir is on a tmpfs on both platforms.
 func defaultRunDir() string {

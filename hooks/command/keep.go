@@ -71,7 +71,7 @@ func hook(c *cli.Context, log *slog.Logger) hooks.Hook {
 func assemble(c *cli.Context, log *slog.Logger) (o keeper.Options, stop func(), err error) {
 	o = keeper.Options{RunDir: runDir(c), Version: c.App.Version, Log: log, Ready: func() {}}
 	stop = func() {}
-	n, err := netif.New(log)
+	n, err := netif.New(log, netif.WithOwner(owner(c)))
 	if err != nil {
 		return o, stop, err
 	}

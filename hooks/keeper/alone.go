@@ -50,9 +50,8 @@ func Alone(ctx context.Context, o Options, i hooks.Intent, finish bool) hooks.An
 func Silence(ctx context.Context, o Options, i hooks.Intent) error {
 	l := newLone(o, i)
 	l.silence(ctx)
-	if len(o.Config.WANs) == 0 { // without a configuration the mark tells which links are wanfail's
-		_, err := o.Network.PurgeOrphans(ctx, nil)
-		l.problem(err)
+	if len(o.Config.WANs) == 0 && !l.keeperKnows(ctx) { // without a configuration the mark tells which links are wanfail's
+		l.problem(o.Network.MuteOrphans(ctx, nil))
 	}
 	for _, w := range l.wans {
 		if d, ok := w.next.(wan.Done); ok {
@@ -63,6 +62,26 @@ func Silence(ctx context.Context, o Options, i hooks.Intent) error {
 		return errors.New(strings.Join(l.problems, "; "))
 	}
 	return nil
+}
+
+// keeperKnows reports whether a keeper lives and the record wants some WAN to be
+// primary. Which of the links that is only the keeper can tell, where the
+// configuration cannot be read any more; it hears of the intent by the record, if not
+// by this hook.
+func (l *lone) keeperKnows(ctx context.Context) bool {
+	store, err := hooks.OpenStore(l.RunDir)
+	if err != nil {
+		return false
+	}
+	intents, err := store.Load()
+	if err != nil {
+		return false
+	}
+	intents, _ = intents.With(l.intent)
+	primary := slices.ContainsFunc(intents, func(i hooks.Intent) bool {
+		return i.Role == hooks.Primary && (i.Owner == (hooks.Process{}) || !i.Owner.Gone())
+	})
+	return primary && answers(ctx, l.RunDir)
 }
 
 // lone executes in a hook what the machines decide.

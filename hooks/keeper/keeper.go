@@ -25,6 +25,7 @@ type network interface {
 	kernel
 	RaiseParent(ctx context.Context, l netif.Link, known int) (index int, raised bool, err error)
 	PurgeOrphans(ctx context.Context, configured []netif.Link) ([]string, error)
+	MuteOrphans(ctx context.Context, configured []netif.Link) error
 	EnsureBackupDefault(ctx context.Context, gateway netip.Addr) (bool, error)
 	RemoveBackupDefault(ctx context.Context) (bool, error)
 	Watch(ctx context.Context) (<-chan netif.Event, error)
