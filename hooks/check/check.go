@@ -1,5 +1,5 @@
 // Package check decides whether a router is fit to be master, for keepalived's
-// track_script. It looks; it never sends.
+// track_script. It reads the state and sends nothing.
 package check
 
 import (
@@ -14,14 +14,14 @@ import (
 )
 
 // Settling is how long a new primary may be without a lease or an answer of its
-// gateway: a priority that drops while the router is still taking over would
-// hand the role back to the one that just lost it.
+// gateway: a priority that drops while the router is still taking over would give
+// the role back to the router that just lost it.
 const Settling = 30 * time.Second
 
-// Facts are what a verdict rests on.
+// Facts are what a verdict depends on.
 type Facts struct {
 	Now     time.Time
-	Local   bool // ask only for what is this router's own, never for the line behind
+	Local   bool // only what is this router's own, not the lease and the gateway
 	Tracked bool // keepalived itself asks, for its track_script
 	Config  error
 	Keeper  error // why it cannot be asked
@@ -31,7 +31,7 @@ type Facts struct {
 	Unasked error    // why the service manager could not be asked in time
 }
 
-// Parent is what the kernel says of a WAN's port.
+// Parent is what the kernel reports of a WAN's port.
 type Parent struct {
 	WAN, Name string
 	Seen      netif.Observed
@@ -102,10 +102,10 @@ func fault(f Facts) error {
 	return unfit(f)
 }
 
-// unfit is what else stands in the way of the role.
+// unfit is what else prevents the role.
 //
-// keepalived must not be told of its own state: a script that fails because of
-// FAULT keeps it in FAULT. And connections that would be lost are no reason for
+// keepalived's own state must not count for its script: one that fails because of
+// FAULT keeps keepalived in FAULT. And connections that would be lost are no reason for
 // FAULT, which --local without a weight means: a master that has them not is
 // better than none.
 func unfit(f Facts) error {
@@ -122,7 +122,7 @@ func unfit(f Facts) error {
 	return nil
 }
 
-// line is how a WAN of a primary does.
+// line is the state of a WAN of a primary.
 func line(w hooks.WAN) (string, error) {
 	switch {
 	case w.Error != "":

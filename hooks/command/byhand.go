@@ -9,8 +9,8 @@ import (
 	"github.com/wanfail/wanfail/hooks/config"
 )
 
-// disputes are what a running keepalived says against a role that a person asks
-// for, each once. What keepalived itself asks for is disputed by nobody.
+// disputes are the states of a running keepalived that contradict a role that a
+// person requests, each once. Requests of keepalived itself are not checked.
 func disputes(c *cli.Context, i hooks.Intent) (all []hooks.Dispute) {
 	if i.Owner != (hooks.Process{}) {
 		return nil

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What a person asks for is compared with what a real keepalived says.
+// What a person requests is compared with the state of a real keepalived.
 func TestByHandAgainstKeepalived(t *testing.T) {
 	p := newPairing(t)
 	file := p.dir + "/k/keepalived.conf"
@@ -42,7 +42,7 @@ func TestByHandAgainstKeepalived(t *testing.T) {
 	says(out, primaryWarning, code, 0)
 	p.await(primaryWarning, "status", "--json")
 
-	// keepalived comes to say the same: the warning ends.
+	// keepalived reports the same: the warning ends.
 	peer.stop()
 	own.await(t, "Entering MASTER STATE")
 	p.await(`"state": "MASTER"`, "status", "--json")
@@ -53,7 +53,7 @@ func TestByHandAgainstKeepalived(t *testing.T) {
 	says(out, "run `wanfail drill` or stop keepalived", code, 0)
 	p.await("neither router may be primary", "status", "--json")
 
-	// Without keepalived the role is the person's business.
+	// Without keepalived the person alone decides about the role.
 	own.stop()
 	p.await(`"alive": false`, "status", "--json")
 	out, code = p.wanfail("primary")

@@ -51,12 +51,12 @@ func Run(ctx context.Context, version string, args []string, stdout, stderr io.W
 	return exitDegraded
 }
 
-// exitError ends the program with a code when everything has been said.
+// exitError ends the program with a code and prints nothing.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// usageError is a command line that cannot be obeyed.
+// usageError is an invalid command line.
 type usageError struct{ msg string }
 
 func (e *usageError) Error() string { return e.msg }
@@ -109,7 +109,7 @@ func commands() []*cli.Command {
 	}
 	all := []*cli.Command{
 		role("primary", "take over the WAN", hooks.Primary, "master"),
-		role("backup", "give up the WAN: silence first, then the rest", hooks.Backup, "fault", "stop"),
+		role("backup", "give up the WAN: stop transmission first, then the rest", hooks.Backup, "fault", "stop"),
 		{
 			Name: "notify", Usage: "take keepalived's generic notification", ArgsUsage: "TYPE NAME STATE [PRIORITY]",
 			Flags: []cli.Flag{wait}, Action: asRoot(notify),
@@ -166,8 +166,8 @@ func withoutArguments(name string, action cli.ActionFunc) cli.ActionFunc {
 
 func onUsage(_ *cli.Context, err error, _ bool) error { return &usageError{err.Error()} }
 
-// unknown is what runs when no command matches: as keepalived would call it with
-// a state that nobody knows.
+// unknown runs when no command matches: keepalived may call it with a state that
+// wanfail does not know.
 func unknown(c *cli.Context) error {
 	usage(c)
 	if c.NArg() > 0 {

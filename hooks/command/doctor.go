@@ -176,7 +176,7 @@ func probe(c *cli.Context, f *doctor.Facts, peer *doctor.Identity) ([]doctor.Fin
 	return doctor.Probe(c.Context, f.Config, c.Duration("wait")), nil
 }
 
-// inUse tells who is, or may be, using the shared address.
+// inUse returns who is, or may be, using the shared address.
 func inUse(ctx context.Context, dir rundir.Dir, f *doctor.Facts, peer *doctor.Identity) error {
 	if f.Role == hooks.Primary {
 		return errors.New("this router is primary")

@@ -26,7 +26,7 @@ import (
 
 func drillCommand() *cli.Command {
 	return &cli.Command{
-		Name: "drill", Usage: "change places with the peer and back, with a stopwatch", Action: asRoot(runDrill),
+		Name: "drill", Usage: "swap roles with the peer and back, and measure both", Action: asRoot(runDrill),
 		Description: `Run on the primary. Lowers this router's VRRP priority through a track_file of
 keepalived, waits until the peer has taken over and answers for the virtual
 address, puts the priority back and waits for the return. keepalived decides all
@@ -112,7 +112,7 @@ func runDrill(c *cli.Context) error {
 	return drill.Run(ctx, p, plan)
 }
 
-// chosen is what the configurations say that is to move.
+// chosen is what is to move according to the configurations.
 func chosen(c *cli.Context) (*drill.Scope, error) {
 	cfg, err := config.Load(c.String("config"))
 	if err != nil {
@@ -131,7 +131,7 @@ func chosen(c *cli.Context) (*drill.Scope, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read keepalived's configuration: %w", err)
 	}
-	for _, file := range k.Files { // it says what root writes
+	for _, file := range k.Files { // they name the files that root writes
 		if err := here.Owned(file); err != nil {
 			return nil, fmt.Errorf("keepalived's configuration must be root's alone: %w", err)
 		}

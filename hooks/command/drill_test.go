@@ -197,7 +197,7 @@ func TestDrillDisturbed(t *testing.T) {
 	peer = p.keepalived(p.peer, p.dir+"/peer/k.conf")
 	peer.await(t, "Entering BACKUP STATE")
 
-	// Nobody reads what it says any more.
+	// The reader of its output has ended.
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -218,7 +218,7 @@ func TestDrillDisturbed(t *testing.T) {
 	peer.await(t, "with higher priority 200") // it had begun to take over
 	p.await("state     bound", "status")
 
-	// Killed, it leaves the role to the peer, and says so until it is repaired.
+	// Killed, it leaves the role to the peer, and reports that until it is repaired.
 	e = p.drill(nil, "--hold", "1m")
 	e.out.await(t, "  deleted after")
 	e.signal(syscall.SIGKILL)

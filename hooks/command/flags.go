@@ -13,8 +13,8 @@ import (
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
-// logger is for the short-lived commands, whose stderr belongs to a person;
-// the keeper's logs go where its supervisor reads them.
+// logger is for the short-lived commands, whose stderr a person reads; the keeper
+// logs where its supervisor reads it.
 func logger(c *cli.Context) *slog.Logger { return journal.Syslog(level(c)) }
 
 // level is valid: Before has checked it.

@@ -24,7 +24,7 @@ import (
 	"github.com/wanfail/wanfail/services/resolver"
 )
 
-// hook is how this process reaches a keeper, or does without one.
+// hook is how this process connects to a keeper, or acts without one.
 func hook(c *cli.Context, log *slog.Logger) hooks.Hook {
 	log, step := instrument(log, "HOOK")
 	args := []string{"--config", c.String("config"), "--run-dir", runDir(c).String()}
@@ -47,8 +47,8 @@ func hook(c *cli.Context, log *slog.Logger) hooks.Hook {
 			if o.Network == nil {
 				return hooks.Answer{Outcome: hooks.Degraded, Role: hooks.Backup, Problems: []string{err.Error()}}
 			}
-			// Without a readable configuration there are still the links that carry
-			// wanfail's mark: silence does not depend on a well-formed file.
+			// Without a readable configuration the links that have wanfail's mark are
+			// muted: that does not depend on a well-formed file.
 			a := keeper.Alone(ctx, o, i, finish)
 			if err != nil {
 				a.Outcome, a.Problems = hooks.Degraded, append(a.Problems, err.Error())
@@ -66,8 +66,8 @@ func hook(c *cli.Context, log *slog.Logger) hooks.Hook {
 	}
 }
 
-// assemble puts a keeper together. What could be had is returned even with an
-// error; stop frees it.
+// assemble makes a keeper's options. They are returned as far as possible even with
+// an error; stop frees them.
 func assemble(c *cli.Context, log *slog.Logger) (o keeper.Options, stop func(), err error) {
 	o = keeper.Options{RunDir: runDir(c), Version: c.App.Version, Log: log, Ready: func() {}}
 	stop = func() {}
@@ -114,7 +114,7 @@ func keep(c *cli.Context) error {
 	}
 	o.Step = step
 	o.Ready = func() {
-		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd: nobody to tell
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // without systemd it does nothing
 		log.Debug("keeper is ready", "version", c.App.Version)
 	}
 	scripts := userhooks.New(userhooks.Dir, o.RunDir.Scripts(), log).Outside()
@@ -138,7 +138,7 @@ func keep(c *cli.Context) error {
 }
 
 // onHangup calls f for each SIGHUP, which OpenWrt's protocol handler sends when
-// netifd has forgotten what it was told, until stop is called.
+// netifd has lost what was published, until stop is called.
 func onHangup(f func()) (stop func()) {
 	hup, done := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(hup, syscall.SIGHUP)

@@ -237,8 +237,8 @@ func TestWithKeepalived(t *testing.T) {
 	p.await("state     bound", "status")
 	p.await("gateway answers", "check")
 	peer := p.keepalived(p.peer, p.dir+"/peer/k.conf")
-	// A backup says nothing, so nobody can be asked whether it is there: the drill
-	// itself is the question.
+	// A backup sends nothing that would show whether it runs: only the drill itself
+	// can find out.
 	if out, code := p.wanfail("drill"); code != 2 || !strings.Contains(out, "--yes") {
 		t.Errorf("drill without a terminal: %d, %s", code, out)
 	}
@@ -275,7 +275,7 @@ func TestWithKeepalived(t *testing.T) {
 		t.Errorf("the role was lost meanwhile: %s, before %s", got, since)
 	}
 
-	// What the scripts were told of all that.
+	// The events that the scripts were called for.
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		raw, _ := os.ReadFile(script)
 		text := string(raw)
@@ -283,7 +283,7 @@ func TestWithKeepalived(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatalf("scripts were told:\n%s", text)
+			t.Fatalf("scripts got:\n%s", text)
 		}
 	}
 }
@@ -298,8 +298,8 @@ func sinceLine(report string) string {
 	return ""
 }
 
-// A line that is dead for both must not move the role; a port without a cable
-// must. The weights are those of packaging/keepalived/keepalived-check.conf.
+// A WAN line that fails for both routers must not move the role; a port without a
+// cable must. The weights are those of packaging/keepalived/keepalived-check.conf.
 func TestCheckWithKeepalived(t *testing.T) {
 	p := newPairing(t)
 	script := func(name, args, weight string) string {

@@ -14,7 +14,7 @@ import (
 var errNotRoot = &usageError{"must be root; where keepalived runs this, its script_user must be root, too"}
 
 // asRoot refuses a command at once where it could do nothing but fail half way.
-// A --dry-run only looks.
+// A --dry-run changes nothing.
 func asRoot(action cli.ActionFunc) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		if !c.Bool("dry-run") && !privileged() {
@@ -36,7 +36,7 @@ func privileged() bool {
 	return unix.Capget(&header, &sets[0]) == nil && sets[0].Effective&(1<<unix.CAP_NET_ADMIN) != 0
 }
 
-// notAllowed says what a refusal by the kernel means for a person who only looks.
+// notAllowed explains a refusal by the kernel to a person who only reads the state.
 func notAllowed(err error) error {
 	if errors.Is(err, fs.ErrPermission) && !privileged() {
 		return errNotRoot

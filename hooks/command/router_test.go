@@ -46,7 +46,7 @@ func install(t *testing.T) string {
 		t.Fatal(err)
 	}
 	defer self.Close()
-	// While a program is open for writing it cannot be started: nobody may fork now,
+	// While a program is open for writing it cannot be started: no fork may happen now,
 	// or the child would have it open, too, for a moment.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
@@ -125,7 +125,7 @@ type syslogd struct {
 
 func startSyslog(t *testing.T) *syslogd {
 	t.Helper()
-	// The computer's own must not hear of the tests: /run is covered already, and
+	// The computer's own must not log the tests: /run is covered already, and
 	// /dev/log, where it is more than a link into it, is covered here.
 	path := "/run/syslog"
 	if to, err := os.Readlink("/dev/log"); err == nil {
@@ -419,8 +419,8 @@ func (r *router) cmdSyslog(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// heard EVENT... waits until the user script has been told so many events, and
-// that is remembered, and compares. The last one is a role. Each takes a second:
+// heard EVENT... waits until the user script was called for so many events, and
+// that is recorded, and compares. The last one is a role. Each takes a second:
 // scripts wait for the failover to be over.
 func (r *router) cmdHeard(ts *testscript.TestScript, neg bool, args []string) {
 	var got []string

@@ -93,18 +93,17 @@ func takeOver(c *cli.Context, keepalived, reader hooks.Process) error {
 	return store.TakeOver(keepalived, reader)
 }
 
-// fifoWait is how long a line's hook waits for the keeper, which logs what
-// becomes of it.
+// fifoWait is how long a line's hook waits for the keeper, which logs the outcome.
 const fifoWait = time.Second
 
-// announceAgain is for a master that heard an advert of a lower priority.
+// announceAgain is for a master that received an advert of a lower priority.
 func announceAgain(ctx context.Context, h hooks.Hook, i hooks.Intent, log *slog.Logger) {
 	if err := h.Announce(ctx, i); err != nil {
 		log.Error("cannot have the address announced again", "error", err)
 	}
 }
 
-// say carries a state to the keeper.
+// say sends the role request of a state to the keeper.
 func say(c *cli.Context, op, scope, state string) error {
 	log := logger(c)
 	i := hooks.Intent{Scope: scope, State: state, Owner: hooks.Keepalived(), At: time.Now()}
@@ -129,7 +128,7 @@ func say(c *cli.Context, op, scope, state string) error {
 		hooks.RaisePriority() // to stop transmission before the peer is unmuted
 	}
 	if i.Role == hooks.Primary && hooks.Orphaned() {
-		return errors.New("the keepalived that asked is gone")
+		return errors.New("the keepalived that asked has exited")
 	}
 	against := disputes(c, i)
 	if i.Role == hooks.Primary && len(against) > 0 && c.Command.Name == "primary" && !c.Bool("force") {
@@ -155,8 +154,8 @@ func say(c *cli.Context, op, scope, state string) error {
 	return nil
 }
 
-// report tells a person what was done, if there is one, and the log what the
-// keeper did not.
+// report prints what was done if a person reads it, and logs what the keeper did
+// not log.
 func report(c *cli.Context, log *slog.Logger, a hooks.Answer) {
 	if !journal.Discarded(os.Stdout) {
 		view.Answer(c.App.Writer, a)

@@ -85,7 +85,7 @@ func ask(c *cli.Context) (hooks.Report, error) {
 	return r, sane(r)
 }
 
-// sane tells a keeper's report from other JSON.
+// sane distinguishes a keeper's report from other JSON.
 func sane(r hooks.Report) error {
 	if r.PID <= 0 {
 		return &hooks.GarbageError{Line: []byte("a report without the keeper's process id"), Err: errors.New("not a status")}
@@ -93,7 +93,7 @@ func sane(r hooks.Report) error {
 	return nil
 }
 
-// look is what can be told without a keeper.
+// look is the report that can be made without a keeper.
 func look(c *cli.Context) hooks.Report {
 	o, stop, err := assemble(c, slog.New(slog.DiscardHandler))
 	defer stop()

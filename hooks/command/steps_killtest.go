@@ -12,11 +12,11 @@ import (
 	"syscall"
 )
 
-// instrument makes a program that dies where a test wants it to: with
+// instrument makes a program that kills itself where a test wants it to: with
 // WANFAIL_KILL_<WHO>=N in the environment at its Nth step, by SIGKILL. With
 // WANFAIL_STEPS_<WHO>=FILE it adds the names of its steps to the file.
 //
-// Steps are what the keeper and the hook call so, and each line that would be
+// Steps are those of the keeper and the hook (Step), and each line that would be
 // logged at any level: netif logs after each write to the kernel, dhcp after each
 // packet.
 func instrument(log *slog.Logger, who string) (*slog.Logger, func(string)) {

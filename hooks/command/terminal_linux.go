@@ -33,7 +33,7 @@ func screen(c *cli.Context) view.Screen {
 	return s
 }
 
-// size is the terminal's, or that of a VT100 where it does not tell.
+// size is the terminal's, or that of a VT100 where it is unknown.
 func size(t *os.File) (columns, rows int) {
 	ws, err := unix.IoctlGetWinsize(int(t.Fd()), unix.TIOCGWINSZ)
 	if err != nil || ws.Col == 0 || ws.Row == 0 {

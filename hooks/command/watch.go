@@ -28,7 +28,7 @@ const (
 	eraseBelow  = "\x1b[J"
 )
 
-// watch follows the keeper until ctx ends, whatever becomes of the keeper.
+// watch follows the keeper until ctx ends, even if the keeper ends.
 func watch(c *cli.Context) error {
 	reports := make(chan hooks.Report)
 	ctx, cancel := context.WithCancel(c.Context)
@@ -50,7 +50,7 @@ func watch(c *cli.Context) error {
 			}
 			if !first {
 				if _, err := fmt.Fprintf(c.App.Writer, "\n%s\n", strings.Repeat("-", 80)); err != nil {
-					return err // nobody reads any more
+					return err // the reader has closed the output
 				}
 			}
 			first = false
@@ -62,7 +62,7 @@ func watch(c *cli.Context) error {
 }
 
 // follow sends the keeper's reports as they come. While no keeper runs it sends
-// what can be told without, once, and waits for one to appear. nil: ctx ended.
+// a report made without it, once, and waits for one to appear. nil: ctx ended.
 func follow(ctx context.Context, c *cli.Context, reports chan<- hooks.Report) error {
 	send := func(r hooks.Report) {
 		select {
@@ -101,7 +101,7 @@ func followOne(ctx context.Context, c *cli.Context, send func(hooks.Report)) err
 			return err
 		}
 		send(r)
-		r = hooks.Report{} // what the next one leaves out is not there any more
+		r = hooks.Report{} // a field that the next one omits must not keep its value
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 		return nil

@@ -15,7 +15,7 @@ type Doc struct {
 	Text    string
 }
 
-// Manual describes all options, in the order in which a person meets them.
+// Manual describes all options, in the order of the manual.
 func Manual() []Doc {
 	return []Doc{
 		{"wanfail", "service", true, "NAME", "dnsmasq odhcpd miniupnpd, those that are installed and not switched off by their own configuration", "A service that runs while this router is primary and is stopped otherwise: the name of a systemd unit or init script. Each that is named must be installed. 'none' for no services."},
@@ -40,6 +40,6 @@ func Manual() []Doc {
 		{"wan", "priority", false, "0-7", "0", "The socket priority of DHCP frames, which a VLAN parent maps to an 802.1p priority (egress-qos-map)."},
 		{"wan", "expect", false, "PREFIX", "", "Where the leased address must be. One elsewhere is refused, and another is asked for: the modem may be answering itself. Whatever this says, an address in another network of the router is refused, and routes into such a network are left out."},
 		{"wan", "mtu", false, "auto|NUMBER", "auto", "The MTU of the WAN: 'auto' is what the lease says (DHCP option 26), a number replaces that, as where an operator sends 576 by mistake. Never more than the parent's."},
-		{"wan", "arp_interval", false, "SECONDS", "120", "The time between two ARP requests to the gateway. They keep its and the switches' tables right and tell whether it is alive. A silent one is asked each 5 seconds. 0: none."},
+		{"wan", "arp_interval", false, "SECONDS", "120", "The time between two ARP requests to the gateway. They keep its and the switches' tables right and tell whether it answers. One that does not is asked each 5 seconds. 0: none."},
 	}
 }

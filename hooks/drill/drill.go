@@ -1,4 +1,4 @@
-// Package drill makes the two routers change places and back, with a stopwatch.
+// Package drill makes the two routers swap roles and back, and measures both.
 //
 // keepalived decides all the way: the drill only lowers this router's priority
 // through a track_file. A peer that is there preempts; if none is, this router
@@ -40,7 +40,7 @@ type Sight struct {
 	Address netip.Addr
 	Who     Holder
 	At      time.Time
-	// Missing is how long at most the address was nobody's before.
+	// Missing is how long at most no router had the address before.
 	Missing time.Duration
 }
 
@@ -65,7 +65,7 @@ var (
 	ErrKeeper     = errors.New("the keeper has ended, and with it the view of the drill")
 )
 
-// errLate ends a wait; every caller says what it has waited for.
+// errLate ends a wait; every caller reports what it has waited for.
 var errLate = errors.New("too late")
 
 // Plan is how a drill goes.
@@ -181,7 +181,7 @@ func (d *run) fit() error {
 	return nil
 }
 
-// take tells what is new in a report.
+// take prints what is new in a report.
 func (d *run) take(r hooks.Report) {
 	last := d.now
 	d.now, d.reported = r, true
@@ -219,7 +219,7 @@ func (d *run) take(r hooks.Report) {
 	}
 }
 
-// see tells who has a virtual address now.
+// see prints who has a virtual address now.
 func (d *run) see(s Sight) {
 	was := d.who[s.Address]
 	if was == s.Who {
@@ -311,7 +311,7 @@ func (d *run) back(ctx context.Context) error {
 	return d.why(ctx, err, fmt.Errorf("primary again, but not as before: %s", strings.Join(d.differs(), "; ")))
 }
 
-// differs tells what is not as before the drill.
+// differs returns what is not as before the drill.
 func (d *run) differs() (all []string) {
 	for _, w := range d.before.WANs {
 		at := slices.IndexFunc(d.now.WANs, func(n hooks.WAN) bool { return n.Name == w.Name })
@@ -337,7 +337,7 @@ func (d *run) differs() (all []string) {
 			all = append(all, a.String()+" is not here")
 		}
 	}
-	// A transition is told when all its parts have ended.
+	// A transition is reported when all its parts have ended.
 	if len(all) == 0 && d.left && !slices.ContainsFunc(d.now.Transitions, func(t hooks.Transition) bool {
 		return t.Role == hooks.Primary && t.At.After(d.restored)
 	}) {
@@ -346,8 +346,8 @@ func (d *run) differs() (all []string) {
 	return all
 }
 
-// sum tells for how long the LAN was without a master, which is what the drill
-// was for.
+// sum prints for how long the LAN was without a master, which is the purpose of a
+// drill.
 func (d *run) sum() {
 	for _, a := range d.Watched {
 		var parts []string

@@ -1,4 +1,4 @@
-// Package fitness tells what this router needs beside the keeper to become master
-// and to stay it: a keepalived that runs, connections that are replicated, and
-// services that a boot starts. Status, check and doctor say the same of it.
+// Package fitness finds out whether this router has what it needs beside the keeper
+// to become and stay master: a keepalived that runs, connections that are
+// replicated, and services that a boot starts. Status, check and doctor all use it.
 package fitness

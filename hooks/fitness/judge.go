@@ -37,12 +37,12 @@ func command(backend, verb, service string) string {
 	return fmt.Sprintf("`/etc/init.d/%s %s`", service, verb)
 }
 
-// Problems says why this router could not become master, or would lose something
-// by it; while it is primary, why it could not stay so. Nothing: it is fit, as far
-// as a Report tells.
+// Problems returns why this router could not become master, or would lose
+// connections by it; while it is primary, why it could not stay so. Nothing: it is
+// fit, as far as a Report shows.
 func Problems(r hooks.Report) []string { return append(VRRP(r), Connections(r)...) }
 
-// VRRP says what keeps keepalived here from the role of master.
+// VRRP returns what keeps keepalived here from the role of master.
 func VRRP(r hooks.Report) (all []string) {
 	if k := r.Keepalived; k != nil && k.PID == 0 {
 		effect := "this router cannot become master"
@@ -65,7 +65,7 @@ func VRRP(r hooks.Report) (all []string) {
 	return all
 }
 
-// Connections says why a backup would not have the connections of its peer.
+// Connections returns why a backup would not have the connections of its peer.
 func Connections(r hooks.Report) (all []string) {
 	if why, failing := strings.CutPrefix(r.Conntrackd, "failing: "); failing && r.Role == hooks.Backup {
 		all = append(all, why+"; a failover to this router would lose the connections")
@@ -73,7 +73,7 @@ func Connections(r hooks.Report) (all []string) {
 	return all
 }
 
-// nextBoot says what would be missing after a boot.
+// nextBoot returns what would be missing after a boot.
 func (f Facts) nextBoot() (all []string) {
 	for _, b := range f.Boot {
 		if b.Enabled {

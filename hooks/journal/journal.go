@@ -16,8 +16,8 @@ import (
 )
 
 // New returns a logger that writes to stderr where a person or a supervisor
-// reads it (a terminal, or a pipe to the journal), and to syslog where nobody
-// does: what keepalived starts has /dev/null there.
+// reads it (a terminal, or a pipe to the journal), and else to syslog: what
+// keepalived starts has /dev/null there.
 func New(level slog.Leveler) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	switch {

@@ -1,5 +1,5 @@
-// Package keepalived says what keepalived's configuration says: doctor judges it,
-// a drill moves what it describes.
+// Package keepalived reads keepalived's configuration: doctor checks it, a drill
+// moves the instances that it describes.
 //
 // It reads keepalived.conf(5) leniently: keepalived itself judges the syntax
 // (keepalived -t), here only what can be understood matters.

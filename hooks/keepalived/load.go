@@ -119,8 +119,8 @@ func instance(t files.Tree, b *block, version int) *Instance {
 	return i
 }
 
-// authentication is the kind, and of the password as much as tells two apart:
-// what doctor says is carried from one router to the other.
+// authentication is the kind, and a fingerprint of the password that only suffices
+// to compare two: doctor's output is carried from one router to the other.
 func authentication(b *block) string {
 	kind, _ := b.value("auth_type")
 	if kind == "" {

@@ -19,9 +19,9 @@ type Process struct {
 }
 
 // Running is the keepalived that runs here, not in a container; nil if none does.
-// Anybody may run a program of that name with a configuration of his own, which
-// says what root reads and writes: only root's process counts, of a program that
-// nobody but root can change.
+// Any user may run a program of that name with a configuration that names files for
+// root to read and write: only root's process counts, of a program that only root
+// can change.
 func Running(t files.Tree) *Process {
 	here := t.Link("/proc/self/ns/pid")
 	for _, pid := range t.Processes() { // the first has started the others

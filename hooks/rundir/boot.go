@@ -15,8 +15,8 @@ import (
 //
 // What is in memory (tmpfs) does not survive a boot, so that there nothing needs
 // to be compared but the system's first process, which is another one after the
-// boot of a container. The kernel's boot_id would be more, but not everybody sees
-// the same: container managers mount a file of theirs over it, and a sandboxed
+// boot of a container. The kernel's boot_id is no alternative, since processes see
+// different ones: container managers mount a file of theirs over it, and a sandboxed
 // keeper has another view of /proc than keepalived's hooks. Where the directory is
 // on a disk there is nothing else.
 func (d Dir) Boot() (string, error) {

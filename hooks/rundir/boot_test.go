@@ -57,7 +57,7 @@ func TestBootWithMaskedID(t *testing.T) {
 	must(t, unix.Mount(mask, "/proc/sys/kernel/random/boot_id", "", unix.MS_BIND, ""))
 	defer func() { _ = unix.Unmount("/proc/sys/kernel/random/boot_id", unix.MNT_DETACH) }()
 	if id, err := At(dir).Boot(); err != nil {
-		t.Errorf("in memory: %q, %v", id, err)
+		t.Errorf("on a tmpfs: %q, %v", id, err)
 	}
 	if id, err := At("/usr").Boot(); err == nil {
 		t.Errorf("on a disk, with an empty boot_id, the boot is %q", id)

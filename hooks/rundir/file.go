@@ -77,8 +77,8 @@ func (f File) Write(data []byte) (err error) {
 	return nil
 }
 
-// create makes a file that did not exist, so that nothing is written through what
-// somebody has put there.
+// create makes a file that did not exist, so that nothing is written through a link
+// or file that another process has put there.
 func create(dir int, name string, of Dir) (*os.File, error) {
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	fd, err := unix.Openat(dir, name, flags, 0o600)

@@ -2,10 +2,10 @@
 // role requests, the locks, the keeper's socket, remembered leases, and what other
 // programs read there.
 //
-// Root trusts what it finds in this directory, so nobody else may be able to
-// change it. Each access verifies the whole path first, as OpenSSH and keepalived
-// do for files that they obey: every component belongs to root or to this
-// process's user and is writable by nobody else. A parent such as /tmp that
+// Root trusts what it finds in this directory, so only root may be able to change
+// it. Each access verifies the whole path first, as OpenSSH and keepalived do for
+// their configuration: every component belongs to root or to this process's user
+// and is writable by no other user. A parent such as /tmp that
 // everybody may write to is accepted only where the sticky bit keeps others from
 // replacing what is in it. The files are then opened relative to the verified
 // directory, and symbolic links in it are never followed.
@@ -16,8 +16,8 @@ import (
 	"path/filepath"
 )
 
-// Names of files that others than this package need to know: a watcher of the
-// directory hears of files by their names.
+// Names of files that other packages need: inotify reports the files of a directory
+// by their names.
 const (
 	// IntentFile is the record of role requests.
 	IntentFile = "intent.json"
@@ -42,8 +42,7 @@ func At(path string) Dir {
 // String returns the path.
 func (d Dir) String() string { return d.path }
 
-// Path returns the path of a file in d, for messages and for programs that are
-// told to read it.
+// Path returns the path of a file in d, for messages and for programs that read it.
 func (d Dir) Path(name string) string { return filepath.Join(d.path, name) }
 
 // Intents is the record of role requests.
@@ -52,7 +51,7 @@ func (d Dir) Intents() File { return File{d, IntentFile, 0o644} }
 // Lease is what the DHCP client of a WAN remembers.
 func (d Dir) Lease(wan string) File { return File{d, wan + ".lease", 0o600} }
 
-// Scripts is what user scripts have been told.
+// Scripts is the record of the events that user scripts were called for.
 func (d Dir) Scripts() File { return File{d, "scripts.json", 0o600} }
 
 // ResolvConf holds the name servers of the leases. dnsmasq reads it as a user of
@@ -65,7 +64,7 @@ func (d Dir) IntentLock() Lock { return Lock{d, "intent.lock"} }
 // StartLock is held by the hook that starts a keeper.
 func (d Dir) StartLock() Lock { return Lock{d, "start.lock"} }
 
-// KeeperLock is held by the keeper, or by a hook that acts in its place.
+// KeeperLock is held by the keeper, or by a hook that acts without one.
 func (d Dir) KeeperLock() Lock { return Lock{d, "keeper.lock"} }
 
 // UnsafeError is a path that another user could change.

@@ -43,8 +43,8 @@ func (d Dir) Make() error {
 }
 
 // walk goes from the root to the directory, one component after the other, and
-// verifies each. What it has opened nobody can replace under its feet: the next
-// component is looked up in the descriptor of the last.
+// verifies each. A component that is open cannot be replaced meanwhile: the next one
+// is looked up in the descriptor of the last.
 func (d Dir) walk(create bool) (int, error) {
 	at, err := openRoot()
 	if err != nil {

@@ -1,5 +1,5 @@
 // Package userhooks runs the administrator's scripts when something happens on
-// the WAN. They never hold it up: they run beside the keeper, at low priority,
+// the WAN. They never delay it: they run beside the keeper, at low priority,
 // in the order of the events, those of one event at the same time and each for a
 // limited time.
 //

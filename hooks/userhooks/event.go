@@ -13,8 +13,7 @@ import (
 	"github.com/wanfail/wanfail/hooks/config"
 )
 
-// event is one thing that happened: a role of the router, or what became of a
-// WAN's lease (dhcp.Event).
+// event is a new role of the router, or a change of a WAN's lease (dhcp.Event).
 type event struct {
 	name  string
 	at    time.Time
@@ -28,7 +27,7 @@ type event struct {
 // ofRole reports whether the event is about the router's role.
 func (e event) ofRole() bool { return e.wan.Name == "" }
 
-// environment is all that a script is told.
+// environment is what a script gets.
 func (e event) environment() []string {
 	env := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",

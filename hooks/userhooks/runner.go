@@ -29,10 +29,10 @@ const Dir = "/etc/wanfail/hooks.d"
 const (
 	// limit is how long one script may run.
 	limit = 30 * time.Second
-	// patience is how long scripts wait after a change of role: a router with one
-	// slow CPU has better things to do in the middle of a failover.
-	patience = time.Second
-	// backlog is how many events may wait. Beyond, the oldest is forgotten.
+	// roleDelay is how long scripts wait after a change of role: they must not
+	// compete with the failover for one slow CPU.
+	roleDelay = time.Second
+	// backlog is how many events may wait. Beyond, the oldest is dropped.
 	backlog = 64
 	// maxOutput is how much a script may print, shownOutput how much of that the log
 	// has.
@@ -41,15 +41,15 @@ const (
 	niceness    = 10
 )
 
-// Runner runs scripts. It is a keeper.Publisher; Role tells it of roles.
+// Runner runs scripts. It is a keeper.Publisher; Role passes it the router's role.
 type Runner struct {
-	dir      string
-	log      *slog.Logger
-	limit    time.Duration
-	patience time.Duration
-	unit     string // systemd-run, see Outside
+	dir       string
+	log       *slog.Logger
+	limit     time.Duration
+	roleDelay time.Duration
+	unit      string // systemd-run, see Outside
 
-	told memory // belongs to Run
+	told delivered // belongs to Run
 
 	mu    sync.Mutex
 	queue []event
@@ -57,11 +57,11 @@ type Runner struct {
 	known state // with what is in the queue
 }
 
-// New returns a Runner of the scripts in dir. What they have been told is kept in
-// the file memory, so that the next Runner tells them the rest. Run runs it.
-func New(dir string, memory rundir.File, log *slog.Logger) *Runner {
-	r := &Runner{dir: dir, log: log, limit: limit, patience: patience, wake: make(chan struct{}, 1)}
-	r.told = recall(memory, log)
+// New returns a Runner of the scripts in dir. The events that they were called for
+// are recorded in file, so that the next Runner calls them for the rest. Run runs it.
+func New(dir string, file rundir.File, log *slog.Logger) *Runner {
+	r := &Runner{dir: dir, log: log, limit: limit, roleDelay: roleDelay, wake: make(chan struct{}, 1)}
+	r.told = loadDelivered(file, log)
 	r.known = r.told.clone()
 	return r
 }
@@ -83,8 +83,8 @@ func (r *Runner) Outside() *Runner {
 // String implements keeper.Publisher.
 func (*Runner) String() string { return "user scripts" }
 
-// Role tells of the router's role, if it is another than before. It does not
-// wait.
+// Role adds an event for the router's role, if it is another than before. It does
+// not wait.
 func (r *Runner) Role(role hooks.Role, by string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -165,7 +165,7 @@ func (r *Runner) Run(ctx context.Context) {
 		}
 		if e.ofRole() {
 			select {
-			case <-time.After(time.Until(e.at.Add(r.patience))):
+			case <-time.After(time.Until(e.at.Add(r.roleDelay))):
 			case <-ctx.Done():
 				return
 			}

@@ -27,7 +27,7 @@ import (
 type rig struct {
 	t        *testing.T
 	dir, out string
-	memory   rundir.File
+	record   rundir.File
 	r        *Runner
 	log      *logged
 	stop     func()
@@ -53,7 +53,7 @@ func (l *logged) has(text string) bool {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t) })
-	g := &rig{t: t, dir: t.TempDir(), out: t.TempDir(), memory: rundir.At(t.TempDir()).Scripts(), log: &logged{}}
+	g := &rig{t: t, dir: t.TempDir(), out: t.TempDir(), record: rundir.At(t.TempDir()).Scripts(), log: &logged{}}
 	if err := os.Chmod(g.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -63,8 +63,8 @@ func newRig(t *testing.T) *rig {
 
 // renew makes a Runner as another keeper would.
 func (g *rig) renew() {
-	g.r = New(g.dir, g.memory, slog.New(slog.NewTextHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
-	g.r.patience = 0
+	g.r = New(g.dir, g.record, slog.New(slog.NewTextHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	g.r.roleDelay = 0
 }
 
 func (g *rig) start() {
@@ -234,7 +234,7 @@ func TestWhatIsNotRun(t *testing.T) {
 // Roles wait until the failover is over; a storm is bounded.
 func TestPatienceAndBacklog(t *testing.T) {
 	g := newRig(t)
-	g.r.patience = 200 * time.Millisecond
+	g.r.roleDelay = 200 * time.Millisecond
 	g.script("log", fmt.Sprintf("echo $1 >>%s/log\n", g.out), 0o755)
 	g.start()
 	start := time.Now()
@@ -252,8 +252,8 @@ func TestPatienceAndBacklog(t *testing.T) {
 	}
 }
 
-// A keeper that is restarted tells what has not been told before: once, and
-// whatever an earlier one had no time for.
+// A restarted keeper calls scripts for the events that they were not called for
+// before: once, and also for those that an earlier keeper had no time for.
 func TestRestart(t *testing.T) {
 	g := newRig(t)
 	start := func() {
@@ -268,8 +268,8 @@ func TestRestart(t *testing.T) {
 		return len(g.r.queue) == 0
 	})
 	g.stop()
-	if _, err := os.Stat(g.memory.String()); err == nil {
-		t.Error("nobody was told, and it is remembered")
+	if _, err := os.Stat(g.record.String()); err == nil {
+		t.Error("no script was called, and the event is recorded")
 	}
 	g.script("log", fmt.Sprintf("echo $1 $WANFAIL_ADDRESS $WANFAIL_OLD_ADDRESS >>%s/log\n", g.out), 0o755)
 	var want []string
@@ -277,7 +277,7 @@ func TestRestart(t *testing.T) {
 		t.Helper()
 		want = append(want, lines...)
 		g.await(what, func() bool {
-			told := recall(g.memory, slog.New(slog.DiscardHandler)).state
+			told := loadDelivered(g.record, slog.New(slog.DiscardHandler)).state
 			at := ""
 			if l := told.Leases["wan"]; l != nil {
 				at = " at " + l.Addr().String()
@@ -315,7 +315,7 @@ func TestRestart(t *testing.T) {
 	g.r.Only([]config.WAN{wan})
 	g.start()
 	expects("the configuration has one WAN less", "primary at 192.0.2.8", "lost 192.0.2.9")
-	g.r.patience = time.Hour
+	g.r.roleDelay = time.Hour
 	g.r.Role(hooks.Backup, "x")
 	_ = g.r.Withdraw(t.Context(), wan)
 	g.stop()
@@ -326,11 +326,11 @@ func TestRestart(t *testing.T) {
 	expects("another keeper: what the one before had no time for", "backup", "backup", "lost 192.0.2.8")
 	g.stop()
 
-	if err := os.WriteFile(g.memory.String(), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(g.record.String(), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	start()
 	g.r.Role(hooks.Backup, "x")
 	_ = g.r.Withdraw(t.Context(), wan)
-	expects("a memory that is lost", "backup", "backup")
+	expects("a record that is lost", "backup", "backup")
 }

@@ -11,7 +11,7 @@ import (
 
 const someLease = `{"prefix":"192.0.2.100/24","broadcast":"192.0.2.255","server":"192.0.2.1","gateway":"","acquired":1,"t1":2,"t2":3,"ttl":4}`
 
-// What is no memory is forgotten: scripts are told again.
+// A file that is no such record is ignored: scripts are called again.
 func TestParse(t *testing.T) {
 	for text, valid := range map[string]bool{
 		`{}`:                                   true,
@@ -33,7 +33,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// What is taken from a file can be told to scripts and written again.
+// What is read from a file can be passed to scripts and written again.
 func FuzzMemory(f *testing.F) {
 	f.Add([]byte(`{"role":"backup","leases":{"wan":` + someLease + `}}`))
 	f.Add([]byte(`{"role":"primary","leases":{"wan":null,"":{}}}`))

@@ -14,11 +14,11 @@ import (
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
-// maxMemory bounds what is read: far above a lease for each WAN.
-const maxMemory = 1 << 20
+// maxDelivered bounds what is read: far above a lease for each WAN.
+const maxDelivered = 1 << 20
 
-// state is what can be told: the role, "" before there is one, and the leases by
-// WAN.
+// state is what events are about: the role, "" before there is one, and the leases
+// by WAN.
 type state struct {
 	Role   string                 `json:"role"`
 	Leases map[string]*dhcp.Lease `json:"leases"`
@@ -38,24 +38,23 @@ func (s *state) take(e event) {
 	}
 }
 
-// memory is the state that scripts have been told, kept in a file of the run
-// directory: it is forgotten at each boot.
-type memory struct {
+// delivered is the state that scripts were last called for, kept in a file of the
+// run directory, which no boot outlives.
+type delivered struct {
 	state
 	file rundir.File
 }
 
-// recall reads the memory. What cannot be read is forgotten: scripts are then
-// told again.
-func recall(file rundir.File, log *slog.Logger) memory {
-	m := memory{file: file}
-	raw, err := file.Read(maxMemory)
+// loadDelivered reads the state. Without a readable file scripts are called again.
+func loadDelivered(file rundir.File, log *slog.Logger) delivered {
+	m := delivered{file: file}
+	raw, err := file.Read(maxDelivered)
 	if err == nil {
 		m.state, err = parse(raw)
 	}
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			log.Debug("what scripts were told is forgotten", "error", err)
+			log.Debug("cannot read which events scripts were called for, calling them again", "error", err)
 		}
 	}
 	if m.Leases == nil {
@@ -88,14 +87,14 @@ func parse(raw []byte) (s state, err error) {
 	return s, nil
 }
 
-// note remembers that scripts have been told of e.
-func (m *memory) note(e event, log *slog.Logger) {
+// note records that scripts were called for e.
+func (m *delivered) note(e event, log *slog.Logger) {
 	m.take(e)
 	raw, err := json.Marshal(m.state)
 	if err == nil {
 		err = m.file.Write(raw)
 	}
 	if err != nil {
-		log.Warn("cannot remember what scripts were told, a restarted keeper tells it again: is there room in the run directory?", "error", err)
+		log.Warn("cannot record which events scripts were called for, a restarted keeper calls them again: is there room in the run directory?", "error", err)
 	}
 }
