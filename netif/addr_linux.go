@@ -31,6 +31,28 @@ type address struct {
 	proto  uint8
 }
 
+// almostForever stands for an infinite lifetime on a kernel that keeps no origin: 20
+// days, which also fit the clock of a 32-bit kernel.
+const almostForever = 20 * 24 * 60 * 60
+
+// keepsOrigin reports whether a kernel of that release keeps who put an address there.
+// One whose release cannot be read is taken for a new one.
+func keepsOrigin(release string) bool {
+	var major, minor int
+	if n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor); n < 2 {
+		return true
+	}
+	return major > 5 || major == 5 && minor >= 18
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
 // owned reports whether wanfail put the address there. On a kernel that keeps
 // no origin, a finite lifetime says so: addresses set by hand have none.
 func (a *address) owned() bool {
@@ -99,6 +121,9 @@ func sameLifetime(have, want uint32) bool {
 	if have == ifaForever || want == ifaForever {
 		return have == want
 	}
+	if want == almostForever { // not the rest of a lease
+		return have > almostForever/2
+	}
 	slack := min(want/8, lifetimeSlack)
 	if have > want {
 		return have-want <= max(slack, 1) // the kernel counts whole seconds
@@ -118,7 +143,9 @@ func (m *Manager) setAddr(ctx context.Context, step string, l *link, prefix neti
 		nl.NewRtAttr(unix.IFA_LOCAL, local),
 		nl.NewRtAttr(unix.IFA_ADDRESS, local),
 		nl.NewRtAttr(unix.IFA_CACHEINFO, life),
-		nl.NewRtAttr(ifaProto, nl.Uint8Attr(Protocol)),
+	}
+	if !m.noAddrProto {
+		parts = append(parts, nl.NewRtAttr(ifaProto, nl.Uint8Attr(Protocol)))
 	}
 	if prefix.Bits() < 31 { // RFC 3021: no broadcast on a point-to-point link
 		if !broadcast.IsValid() {

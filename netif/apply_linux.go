@@ -71,6 +71,7 @@ func (a *applying) run() error {
 
 // read asks the kernel for what a plan needs.
 func (m *Manager) read(want Link) (s state, err error) {
+	s.noAddrProto = m.noAddrProto
 	if s.parent, err = m.nl.getLink(want.Parent); err != nil && !errors.Is(err, ErrNoLink) {
 		return s, err
 	}
@@ -109,7 +110,7 @@ func (a *applying) execute(s state, steps []Step) (again bool, err error) {
 		default:
 			return false, errors.Join(append(failed, err)...)
 		}
-		if step.Op == AddLink || step.Op == SetUpLink && len(s.addrs) > 0 {
+		if step.Op == AddLink || step.Op == SetUpLink && len(s.addrs) > 0 || step.Op == SetMTU && s.ipv6Returns(step.MTU) {
 			return true, nil
 		}
 		if step.Op == DeleteLink {
@@ -155,6 +156,8 @@ func (a *applying) take(s *state, step Step) error {
 		return err
 	case AddLink:
 		return a.addLink(a.ctx, a.d.Link, &s.parent, step.MTU)
+	case MuteLink:
+		return a.muteLink(a.ctx, l, time.Now())
 	case MarkLink:
 		return a.markLink(a.ctx, l)
 	case DisableIPv6:

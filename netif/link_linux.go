@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink/nl"
@@ -41,6 +42,7 @@ type link struct {
 	index, parent, master int
 	hardware              uint16 // ARPHRD_*
 	name, kind, alias     string
+	altNames              string // alternative names, each with a zero byte after it
 	mac                   string // as bytes
 	mtu                   int
 	group, flags          uint32
@@ -71,6 +73,11 @@ func (l *link) carrierLocked() bool { return l.protoDown && !l.carrier() }
 
 // muted reports whether one of the locks holds, which is enough.
 func (l *link) muted() bool { return l.blackholed() || l.carrierLocked() }
+
+// named reports whether the link has a name, be it an alternative one.
+func (l *link) named(name string) bool {
+	return l.name == name || name != "" && slices.Contains(strings.Split(l.altNames, "\x00"), name)
+}
 
 func (l *link) hasMAC(mac net.HardwareAddr) bool { return l.mac == string(mac) }
 
@@ -128,6 +135,12 @@ func parseLink(msg []byte) (link, error) {
 			l.protoDown = len(val) >= 1 && val[0] != 0
 		case unix.IFLA_QDISC:
 			l.qdisc = cstring(val)
+		case unix.IFLA_PROP_LIST:
+			for typ, val := range attributes(val) {
+				if typ == unix.IFLA_ALT_IFNAME {
+					l.altNames += cstring(val) + "\x00"
+				}
+			}
 		case unix.IFLA_LINKINFO:
 			l.parseInfo(val)
 		case unix.IFLA_AF_SPEC:

@@ -29,6 +29,9 @@ type Manager struct {
 	// noProtoDown: the kernel cannot take the carrier of a macvlan away.
 	noProtoDown atomic.Bool
 
+	// noAddrProto: the kernel does not keep who put an address there.
+	noAddrProto bool
+
 	// mainClean: the main table holds no route of a backup; under the lock "".
 	mainClean bool
 
@@ -53,7 +56,7 @@ func New(log *slog.Logger, opts ...Option) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{log: log, nl: c, step: func(string) {}, muteKind: muteKind, owner: theOwner, locks: map[string]*sync.Mutex{}}
+	m := &Manager{log: log, nl: c, step: func(string) {}, muteKind: muteKind, owner: theOwner, noAddrProto: !keepsOrigin(kernelRelease()), locks: map[string]*sync.Mutex{}}
 	for _, o := range opts {
 		o(m)
 	}

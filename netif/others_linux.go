@@ -43,7 +43,7 @@ func (m *Manager) Others(_ context.Context, want Link) (Others, error) {
 	links := make(map[int]*link, len(list))
 	for i := range list {
 		links[list[i].index] = &list[i]
-		if list[i].name == want.Parent {
+		if list[i].named(want.Parent) {
 			o.ParentMTU = list[i].mtu
 		}
 	}
@@ -54,7 +54,7 @@ func (m *Manager) Others(_ context.Context, want Link) (Others, error) {
 			return false
 		}
 		master := links[l.master]
-		return l.marked() || l.name == want.Name || l.name == want.Parent || master != nil && master.kind == "vrf"
+		return l.marked() || l.name == want.Name || l.named(want.Parent) || master != nil && master.kind == "vrf"
 	}
 	name := func(index int) string {
 		if l := links[index]; l != nil {

@@ -3,6 +3,7 @@ package netif
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,6 +13,8 @@ type state struct {
 	parent, link link // index 0: there is none
 	addrs        []address
 	routes       []route // over the link in the main table
+
+	noAddrProto bool // the kernel does not keep who put an address there
 }
 
 // Plan tells what Apply would do to what was observed, and what would be observed
@@ -108,8 +111,11 @@ func (p *planner) planLink() error {
 		p.link = link{
 			index: newIndex, parent: p.parent.lower(), hardware: arphrdEther, name: want.Name, kind: macvlanKind,
 			mac: string(want.MAC), mtu: mtu, group: p.owner.group, mode: macvlanModeBridge,
-			ipv6: ipv6State{present: p.parent.ipv6.present},
+			ipv6: ipv6State{present: p.parent.ipv6.present && mtu >= minMTUv6},
 		}
+	}
+	if l.mtu != mtu {
+		p.planMTU(mtu)
 	}
 	if l.group != p.owner.group || l.alias != p.owner.alias || !l.promote || l.arpIgnore == 0 || l.ipv6.present && !l.ipv6.quiet {
 		p.step(MarkLink, Step{})
@@ -119,16 +125,39 @@ func (p *planner) planLink() error {
 		p.step(DisableIPv6, Step{})
 		l.ipv6.disabled = true
 	}
-	if l.mtu != mtu {
-		p.step(SetMTU, Step{MTU: mtu})
-		l.mtu = mtu
-	}
 	if !l.up() {
 		p.step(SetUpLink, Step{})
 		l.flags |= unix.IFF_UP | p.parent.flags&unix.IFF_LOWER_UP
 	}
 	return nil
 }
+
+// planMTU changes the MTU. Below 1280 the kernel takes IPv6 off a link; above, it
+// makes it anew, with the settings for new links, and begins to send at once if the
+// link is up: so the link is mute until that is switched off again.
+func (p *planner) planMTU(mtu int) {
+	l := &p.link
+	if p.ipv6Returns(mtu) {
+		if l.up() && !l.muted() {
+			p.step(MuteLink, Step{})
+			l.qdisc, l.protoDown = muteKind, true
+		}
+		l.ipv6 = ipv6State{present: p.parent.ipv6.present}
+	}
+	p.step(SetMTU, Step{MTU: mtu})
+	l.mtu = mtu
+	if mtu < minMTUv6 {
+		l.ipv6 = ipv6State{}
+	}
+}
+
+// ipv6Returns reports whether a change of the MTU brings IPv6 back.
+func (s *state) ipv6Returns(mtu int) bool {
+	return !s.link.ipv6.present && s.link.mtu < minMTUv6 && mtu >= minMTUv6
+}
+
+// minMTUv6 is the least that IPv6 allows (RFC 8200).
+const minMTUv6 = 1280
 
 // newIndex stands for the index that the kernel will give a new link.
 const newIndex = -1
@@ -139,6 +168,9 @@ func (p *planner) planAddress() {
 		return
 	}
 	valid := seconds(d.Valid)
+	if p.noAddrProto && valid == ifaForever {
+		valid, d.Valid = almostForever, almostForever*time.Second
+	}
 	i := slices.IndexFunc(p.addrs, func(h address) bool { return h.prefix == d.Addr })
 	switch s := (Step{Prefix: d.Addr, Broadcast: d.Broadcast, Valid: d.Valid}); {
 	case i < 0:

@@ -69,9 +69,27 @@ func TestPlan(t *testing.T) {
 			want: "delete macvlan; add macvlan on port0 with 02:68:71:2e:62:67; mark the link as wanfail's; disable IPv6; set the link up; " +
 				"add address 198.51.100.7/24; add route 0.0.0.0/0 via 198.51.100.1",
 		},
-		"another mode":          {state: func(s *state) { s.link.mode = 8 }, desired: func(d *Desired) { *d = Desired{Link: wan} }, want: "delete macvlan; add macvlan on port0 with 02:68:71:2e:62:67; mark the link as wanfail's; disable IPv6; set the link up"},
-		"no alias":              {state: func(s *state) { s.link.alias = "" }, want: "mark the link as wanfail's"},
-		"IPv6 was switched on":  {state: func(s *state) { s.link.ipv6.disabled = false }, want: "disable IPv6"},
+		"another mode":         {state: func(s *state) { s.link.mode = 8 }, desired: func(d *Desired) { *d = Desired{Link: wan} }, want: "delete macvlan; add macvlan on port0 with 02:68:71:2e:62:67; mark the link as wanfail's; disable IPv6; set the link up"},
+		"no alias":             {state: func(s *state) { s.link.alias = "" }, want: "mark the link as wanfail's"},
+		"IPv6 was switched on": {state: func(s *state) { s.link.ipv6.disabled = false }, want: "disable IPv6"},
+		"less than IPv6 takes": {desired: func(d *Desired) { d.Link.MTU = 576 }, want: "set MTU 576"},
+		"more again": {
+			state: func(s *state) { s.link.mtu, s.link.ipv6 = 576, ipv6State{} },
+			want:  "mute while IPv6 comes back, to be silenced; set MTU 1500; mark the link as wanfail's; disable IPv6; unmute",
+		},
+		"more again, on a link that is down": {
+			state: func(s *state) { s.link.mtu, s.link.ipv6, s.link.flags = 576, ipv6State{}, 0 },
+			want:  "set MTU 1500; mark the link as wanfail's; disable IPv6; set the link up",
+		},
+		"an infinite lease, on a kernel that keeps no origin": {
+			state:   func(s *state) { s.noAddrProto, s.addrs[0].valid, s.addrs[0].proto = true, ifaForever, 0 },
+			desired: func(d *Desired) { d.Valid = Forever },
+			want:    "set the lifetime of 198.51.100.7/24",
+		},
+		"an infinite lease, on such a kernel, a week later": {
+			state:   func(s *state) { s.noAddrProto, s.addrs[0].valid, s.addrs[0].proto = true, 13*24*3600, 0 },
+			desired: func(d *Desired) { d.Valid = Forever },
+		},
 		"less MTU":              {desired: func(d *Desired) { d.Link.MTU = 1400 }, want: "set MTU 1400"},
 		"more than the parent":  {desired: func(d *Desired) { d.Link.MTU = 9000 }},
 		"the link is down":      {state: func(s *state) { s.link.flags = 0 }, want: "set the link up"},
@@ -179,6 +197,7 @@ func TestPlanConverges(t *testing.T) {
 	some := func() netip.Prefix { return prefixes[random.IntN(len(prefixes))] }
 	for range 5000 {
 		d := Desired{Link: wan}
+		d.Link.MTU = []int{0, 576, 1400}[random.IntN(3)]
 		if !pick(4) {
 			d.Addr, d.Valid = some(), time.Duration(random.IntN(3))*time.Hour
 			for range random.IntN(4) {
@@ -193,7 +212,7 @@ func TestPlanConverges(t *testing.T) {
 			}
 		}
 		s := portState()
-		if !pick(4) {
+		if s.noAddrProto = pick(2); !pick(4) {
 			s = upState(t, Desired{Link: wan})
 			for range random.IntN(3) {
 				a := address{prefix: some(), valid: uint32(random.IntN(5000)), proto: Protocol}
@@ -212,6 +231,9 @@ func TestPlanConverges(t *testing.T) {
 			}
 			if pick(4) {
 				s.link.flags = 0
+			}
+			if pick(4) {
+				s.link.mtu, s.link.ipv6 = 576, ipv6State{}
 			}
 			if pick(4) {
 				s.link.mac = string(net.HardwareAddr{2, 0, 0, 0, 0, 9})

@@ -77,17 +77,22 @@ func (m *Manager) Orphans(_ context.Context, configured []Link) ([]Link, error) 
 	if err != nil {
 		return nil, err
 	}
-	names := make(map[int]string, len(links))
-	for _, l := range links {
-		names[l.index] = l.name
+	byIndex := make(map[int]*link, len(links))
+	for i := range links {
+		byIndex[links[i].index] = &links[i]
 	}
 	var orphans []Link
 	for _, l := range links {
 		known := slices.ContainsFunc(configured, func(c Link) bool {
-			return l.name == c.Name || l.hasMAC(c.MAC) && names[l.parent] == c.Parent
+			p := byIndex[l.parent]
+			return l.name == c.Name || l.hasMAC(c.MAC) && p != nil && p.named(c.Parent)
 		})
 		if m.owner.made(&l) && !known {
-			orphans = append(orphans, Link{Name: l.name, Parent: names[l.parent], MAC: []byte(l.mac), MTU: l.mtu})
+			o := Link{Name: l.name, MAC: []byte(l.mac), MTU: l.mtu}
+			if p := byIndex[l.parent]; p != nil {
+				o.Parent = p.name
+			}
+			orphans = append(orphans, o)
 		}
 	}
 	return orphans, nil

@@ -15,9 +15,10 @@ const (
 	SetUpParent
 	DeleteLink // one of ours that is not as it should be
 	AddLink
-	MarkLink    // alias, group and settings
-	DisableIPv6 //
+	MuteLink // while it is changed
 	SetMTU
+	MarkLink // alias, group and settings
+	DisableIPv6
 	SetUpLink
 	AddAddress
 	SetLifetime
@@ -30,7 +31,7 @@ const (
 // String is the short name of the operation, as WithStep and Changes have it.
 func (o Op) String() string {
 	names := [...]string{
-		"", "quiet parent", "set up parent", "delete link", "add link", "mark link", "disable ipv6", "set mtu", "set up link",
+		"", "quiet parent", "set up parent", "delete link", "add link", "mute link", "set mtu", "mark link", "disable ipv6", "set up link",
 		"add address", "set lifetime", "add route", "delete route", "delete address", "unmute link",
 	}
 	if int(o) < len(names) {
@@ -71,6 +72,8 @@ func (s Step) String() string {
 		return "delete macvlan"
 	case AddLink:
 		return fmt.Sprintf("add macvlan on %s with %s", s.Parent, s.MAC)
+	case MuteLink:
+		return "mute while IPv6 comes back, to be silenced"
 	case MarkLink:
 		return "mark the link as wanfail's"
 	case DisableIPv6:

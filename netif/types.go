@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -185,6 +186,8 @@ type Event struct {
 	Carrier bool
 	MAC     string
 
+	AltNames []string // alternative names of the link
+
 	Parent        string // of a macvlan, else ""
 	ParentUp      bool
 	ParentCarrier bool
@@ -192,6 +195,10 @@ type Event struct {
 	Addr  netip.Prefix // AddrAdded, AddrGone
 	Route Route        // RouteAdded, RouteGone
 }
+
+// Named reports whether the event is about a link of that name, be it an
+// alternative one.
+func (e Event) Named(name string) bool { return e.Name == name || slices.Contains(e.AltNames, name) }
 
 // maxName is the length of a device name without its final zero (IFNAMSIZ).
 const maxName = 15

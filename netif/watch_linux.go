@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -227,6 +228,9 @@ func (w *watcher) linkMessage(ctx context.Context, msg *syscall.NetlinkMessage) 
 
 func (w *watcher) event(kind EventKind, l *link) Event {
 	e := Event{Kind: kind, Name: l.name, Owned: l.marked(), Up: l.up(), Carrier: l.carrier()}
+	if l.altNames != "" {
+		e.AltNames = strings.Split(strings.TrimSuffix(l.altNames, "\x00"), "\x00")
+	}
 	if l.mac != "" {
 		e.MAC = net.HardwareAddr(l.mac).String()
 	}

@@ -253,8 +253,8 @@ func (k *Keeper) route(events <-chan netif.Event) error {
 			k.ports.look()
 		}
 		for _, u := range k.uplinks {
-			if ev.Kind == netif.Resync || ev.Name == u.wan.Name || ev.Name == u.wan.Parent || ev.MAC == u.wan.MAC.String() {
-				lost := ev.Kind == netif.LinkChanged && ev.Name == u.wan.Parent && !ev.Carrier
+			if ev.Kind == netif.Resync || ev.Name == u.wan.Name || ev.Named(u.wan.Parent) || ev.MAC == u.wan.MAC.String() {
+				lost := ev.Kind == netif.LinkChanged && ev.Named(u.wan.Parent) && !ev.Carrier
 				k.do(func() { k.notice(u, wan.KernelChanged{CarrierLost: lost}) })
 			}
 		}
