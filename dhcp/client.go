@@ -96,8 +96,8 @@ func New(cfg Config, log *slog.Logger) (*Client, error) {
 
 // Carrier tells the client whether the link can carry packets. Without it
 // nothing is sent and the lease runs on; its return starts one INIT-REBOOT. A
-// client that was never told believes that the link is up. To tell it the same
-// again is free.
+// client for which it was never called assumes that the link is up. To call it with
+// the same value again has no effect.
 func (c *Client) Carrier(up bool) {
 	c.mu.Lock()
 	if c.up && !up {
@@ -110,7 +110,7 @@ func (c *Client) Carrier(up bool) {
 
 // Confirm asks all servers on the line whether the lease still holds, as after a
 // return of the carrier: for a consumer that has reason to doubt, such as a gateway
-// that has fallen silent. The lease stays in use meanwhile. It does nothing unless
+// that no longer answers. The lease stays in use meanwhile. It does nothing unless
 // the client is BOUND.
 func (c *Client) Confirm() {
 	c.mu.Lock()

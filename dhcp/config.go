@@ -13,7 +13,7 @@ import (
 // values in all fields but Priority, Host and LeaseFile: to the server they are one
 // client.
 type Config struct {
-	// Interface is the device to speak on. It has to exist only while the client
+	// Interface is the device to send and receive on. It has to exist only while the client
 	// has something to send, and may be replaced by another of the same name.
 	Interface string
 	// MAC is the shared one: the device's address and chaddr.
@@ -40,12 +40,12 @@ type Config struct {
 	// UnexpectedAddress reported. The zero Prefix expects nothing.
 	Expect netip.Prefix
 
-	// Host tells what else this router has, which no server may touch. It is asked
-	// before each answer is used and now and then while a lease is held, so it must
-	// be quick. nil: nothing is known, and every lease is taken.
+	// Host describes what else this router has, which no lease may conflict with. It
+	// is called before each answer is used and now and then while a lease is held, so
+	// it must be quick. nil: nothing is known, and every lease is taken.
 	Host func() (Host, error)
 
-	// LeaseFile keeps the lease across restarts; nil: no memory.
+	// LeaseFile keeps the lease across restarts; nil: it is not kept.
 	LeaseFile File
 }
 

@@ -218,7 +218,7 @@ func (s *sockets) openUDP(ctx context.Context, from netip.Addr) (*net.UDPConn, e
 	return pc.(*net.UDPConn), nil
 }
 
-// close silences the connection at once. The packet socket's close(2) itself goes
+// close stops transmission at once. The packet socket's close(2) itself goes
 // on in the background: the kernel waits in it until no CPU can still be looking
 // at the socket (synchronize_net), which takes tens of milliseconds that neither
 // a fresh lease nor a demotion has.

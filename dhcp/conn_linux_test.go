@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lo stands in for a WAN where only the socket itself matters.
+// lo replaces a WAN where only the socket itself matters.
 func TestSocketOptions(t *testing.T) {
 	s := &sockets{iface: "lo", mac: testMAC, priority: 6}
 	c, err := s.open(func([]byte) bool { return false }, make(chan datagram))
@@ -18,7 +18,7 @@ func TestSocketOptions(t *testing.T) {
 	defer c.close()
 	sc := c.(*socketConn)
 	// The UDP sockets only hold the port: what comes there is dropped, and whoever
-	// sent it hears no "port unreachable".
+	// sent it gets no "port unreachable".
 	peer, err := net.Dial("udp4", "127.0.0.1:68")
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestSocketOptions(t *testing.T) {
 	c.close()
 	c.close() // harmless
 	if c.broadcast([]byte("x")) == nil || c.routed(ip("127.0.0.1"), ip("127.0.0.1"), []byte("x")) == nil {
-		t.Error("a closed connection speaks")
+		t.Error("a closed connection transmits")
 	}
 }
 

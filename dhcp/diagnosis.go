@@ -11,8 +11,8 @@ const (
 	OK                Diagnosis = iota // no finding
 	NoCarrier                          // the link is down
 	NoAnswer                           // requests leave and nothing comes back
-	OffersNoAck                        // offers come, and silence to every REQUEST
-	StuckSession                       // a NAK, and since then silence to DISCOVER
+	OffersNoAck                        // offers come, and no answer to any REQUEST
+	StuckSession                       // a NAK, and since then no answer to DISCOVER
 	OtherServer                        // another server offered another address
 	UnexpectedAddress                  // the only address to be had is outside Config.Expect
 	Refused                            // a server refuses with NAKs

@@ -18,7 +18,7 @@ const (
 
 // captureFilter lets through unfragmented UDP to the client port that carries a
 // message for mac, seen from the IP header on. What the WAN carries otherwise,
-// and the DHCP of the operator's other customers, wakes nobody.
+// and the DHCP of the operator's other customers, does not wake the process.
 func captureFilter(mac net.HardwareAddr) ([]bpf.RawInstruction, error) {
 	drop := func(left int) uint8 { return uint8(left) }
 	prog := []bpf.Instruction{

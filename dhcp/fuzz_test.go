@@ -49,11 +49,11 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%v: %+v", err, m.lease)
 		}
 		// What the client holds it can remember.
-		file, err := json.Marshal(memory{Version: memoryVersion, Lease: *m.lease})
+		file, err := json.Marshal(leaseFile{Version: leaseFileVersion, Lease: *m.lease})
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := parseMemory(file, "")
+		back, err := parseLeaseFile(file, "")
 		if err != nil {
 			t.Fatalf("%v: %s", err, file)
 		}
@@ -68,12 +68,12 @@ func FuzzLeaseFile(f *testing.F) {
 	r := rig{now: time.Hour}
 	l := r.held(time.Minute)
 	l.DNS, l.Search, l.MTU, l.Extra = ips("192.0.2.53"), []string{"example.net"}, 1500, []Option{opt(125, "00")}
-	good, _ := json.MarshalIndent(memory{Version: memoryVersion, Boot: "b", MAC: testMAC.String(), Lease: *l}, "", "\t")
+	good, _ := json.MarshalIndent(leaseFile{Version: leaseFileVersion, Boot: "b", MAC: testMAC.String(), Lease: *l}, "", "\t")
 	f.Add(good)
 	f.Add(good[:len(good)/2])
 	f.Add([]byte(`{"version":1,"lease":{"prefix":"10.0.0.1/8","server":"10.0.0.2","ttl":9223372036854775807,"t1":-1,"t2":3}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := parseMemory(b, "b")
+		m, err := parseLeaseFile(b, "b")
 		if err != nil {
 			return
 		}
@@ -85,7 +85,7 @@ func FuzzLeaseFile(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := parseMemory(again, "b")
+		back, err := parseLeaseFile(again, "b")
 		if err != nil {
 			t.Fatalf("%v: %s", err, again)
 		}
@@ -228,11 +228,11 @@ func (c *checker) do(event any) {
 		}
 	}
 	if s.update.Lease != m.lease || s.update.State != m.state {
-		t.Fatal("the update tells something else")
+		t.Fatal("the update differs from the state")
 	}
 	if was != m.lease && !s.change {
 		if _, start := event.(evStart); !start {
-			t.Fatal("a change of the lease is not told")
+			t.Fatal("a change of the lease is not in the update")
 		}
 	}
 	if (m.state == Bound || m.state == Renewing || m.state == Rebinding) && m.lease == nil {
@@ -244,7 +244,7 @@ func (c *checker) do(event any) {
 	if was != nil && m.lease == nil && !s.forget {
 		t.Fatal("a lost lease is remembered")
 	}
-	// Nothing is sent while BOUND or without carrier, and nobody listens.
+	// Nothing is sent while BOUND or without carrier, and no answer is awaited.
 	if s.send != nil && (m.state == Bound || m.state == Init || m.state == InitReboot || !c.carrier) {
 		t.Fatalf("%v sends %v", m.state, s.send.kind)
 	}

@@ -24,7 +24,7 @@ type Network struct {
 // String names the network in messages.
 func (n Network) String() string { return fmt.Sprintf("%v (%s)", n.Prefix, n.Name) }
 
-// maxOmitted bounds what a lease tells of what was left out of it.
+// maxOmitted bounds the list of what was left out of a lease.
 const maxOmitted = 16
 
 // refusal says why a lease cannot be used, and what to report until there is
@@ -97,7 +97,7 @@ func (c *Config) review(l *Lease, h *Host) (*Lease, error) {
 	return &kept, nil
 }
 
-// conflict tells whether a lease of this prefix would be in another network. A
+// conflict reports whether a lease of this prefix would be in another network. A
 // prefix that merely surrounds another network is none: the longer one wins in
 // the kernel. Networks of less than eight bits are parts of a default route, as a
 // VPN sets them, and surround everything.
@@ -133,7 +133,7 @@ func (h *Host) objection(r Route) string {
 	return ""
 }
 
-// whole tells whether routes shorter than minBits together lead to every host.
+// whole reports whether routes shorter than minBits together lead to every host.
 func whole(parts []Route) bool {
 	for first := range 224 {
 		network := netip.AddrFrom4([4]byte{byte(first)})

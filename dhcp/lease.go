@@ -36,7 +36,7 @@ type Lease struct {
 	Hostname string       `json:"hostname,omitempty"` // option 12: what the server calls us
 	MTU      int          `json:"mtu,omitempty"`      // 576 to that of the parent; 0: not given
 
-	// Omitted tells which routes and name servers of the answer are not used, since
+	// Omitted are the routes and name servers of the answer that are not used, since
 	// they concern other networks of this router, and why.
 	Omitted []string `json:"omitted,omitempty"`
 
@@ -56,7 +56,7 @@ type Lease struct {
 // Addr is the leased address.
 func (l *Lease) Addr() netip.Addr { return l.Prefix.Addr() }
 
-// Infinite tells whether the lease never ends.
+// Infinite reports whether the lease never ends.
 func (l *Lease) Infinite() bool { return l.TTL == Infinite }
 
 // Remaining is how long the lease is still valid, by CLOCK_BOOTTIME; zero or
@@ -71,14 +71,14 @@ func (l *Lease) RemainingAt(now time.Duration) time.Duration {
 	return l.Acquired + l.TTL - now
 }
 
-// OnLink tells whether gateway can only be reached as a neighbour that no
+// OnLink reports whether gateway can only be reached as a neighbour that no
 // prefix of the interface covers, so that a route through it needs the kernel's
 // onlink flag (RTNH_F_ONLINK). That is usual with /32 leases.
 func (l *Lease) OnLink(gateway netip.Addr) bool {
 	return gateway.IsValid() && !l.Prefix.Contains(gateway)
 }
 
-// What becomes of a lease, in a word: the log and user scripts tell it so.
+// The changes of a lease by their names in the log and in user scripts.
 const (
 	LeaseBound   = "bound"   // there is one
 	LeaseChanged = "changed" // there is another one: more than its times differ

@@ -38,7 +38,7 @@ type loop struct {
 	host   Host          // of Config.Host, as it was at the time asked
 	asked  time.Duration // for host
 	hidden bool          // host could not be had, and that has been logged
-	again  time.Duration // when the lease in use is compared with host next; never: nobody has asked for it
+	again  time.Duration // when the lease in use is compared with host next; never: not requested
 
 	troubled bool // the last attempt to send or receive failed
 }
@@ -81,7 +81,7 @@ func (l *loop) run() {
 	}
 }
 
-// begin reads the memory.
+// begin reads the lease file.
 func (l *loop) begin() evStart {
 	l.mu.Lock()
 	l.downs, l.up = l.Client.downs, l.Client.up
@@ -316,7 +316,7 @@ func (l *loop) report(old, now Update) {
 	if now.Diagnosis != old.Diagnosis {
 		level := slog.LevelWarn
 		if now.Diagnosis == OK {
-			level = slog.LevelDebug // the consumer tells of the lease
+			level = slog.LevelDebug // the consumer logs the lease
 		}
 		attrs := []any{"diagnosis", now.Diagnosis, "state", now.State}
 		if now.Detail != "" {
@@ -347,12 +347,12 @@ func (l *loop) remember(s step, void bool) {
 		err = l.cfg.remember(s.update.Lease)
 	}
 	if err != nil {
-		// Without the memory the next start takes a round trip more, no worse.
+		// Without the lease file the next start takes one more round trip, no worse.
 		l.log.Warn("cannot remember lease: is there room in the run directory?", "file", l.cfg.LeaseFile.String(), "error", err)
 	}
 }
 
-// linkDown tells whether an error of a socket means that the device is down or
+// linkDown reports whether an error of a socket means that the device is down or
 // gone.
 func linkDown(err error) bool {
 	return errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO)

@@ -47,7 +47,7 @@ func TestLoopLife(t *testing.T) {
 		if u := newest(); u.State != Bound || u.Lease.Acquired < fakeBoot+29*time.Minute {
 			t.Errorf("after the renewal: %+v", u)
 		}
-		if l, err := readMemory(cfg.LeaseFile, b.client.clock.now()); err != nil || l.Lease.Acquired != newest().Lease.Acquired {
+		if l, err := readLeaseFile(cfg.LeaseFile, b.client.clock.now()); err != nil || l.Lease.Acquired != newest().Lease.Acquired {
 			t.Errorf("lease file %+v, %v", l, err)
 		}
 
@@ -139,7 +139,7 @@ func TestLoopRemembers(t *testing.T) {
 		"a directory": func() { _ = os.Remove(cfg.LeaseFile.String()); _ = os.Mkdir(cfg.LeaseFile.String(), 0o700) },
 		"too much": func() {
 			_ = os.Remove(cfg.LeaseFile.String())
-			_ = os.WriteFile(cfg.LeaseFile.String(), make([]byte, maxMemory+9), 0o600)
+			_ = os.WriteFile(cfg.LeaseFile.String(), make([]byte, maxLeaseFile+9), 0o600)
 		},
 		"the other MAC's": func() {
 			other := *cfg

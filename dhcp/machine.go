@@ -21,33 +21,33 @@ type machine struct {
 	detail  string
 
 	// The exchange under way.
-	xid   uint32
-	began time.Duration // of the acquisition or renewal, for secs
-	sent  time.Duration // of the first REQUEST: where the lease counts from
-	secs  time.Duration // of the last DISCOVER: its REQUEST repeats it (3.1, step 3)
-	tries int
-	next  time.Duration // the state's own deadline
-	hear  time.Duration // end of the answer window of RENEWING and REBINDING
+	xid          uint32
+	began        time.Duration // of the acquisition or renewal, for secs
+	sent         time.Duration // of the first REQUEST: where the lease counts from
+	secs         time.Duration // of the last DISCOVER: its REQUEST repeats it (3.1, step 3)
+	tries        int
+	next         time.Duration // the state's own deadline
+	answersUntil time.Duration // end of the answer window of RENEWING and REBINDING
 
 	offer   *Lease        // the best so far in SELECTING, the chosen one in REQUESTING
 	held    *message      // answer of another server than that of the lease, while that one may still answer
 	collect time.Duration // end of the collecting window; never: none open
 
-	// Memory across exchanges.
-	wish     netip.Addr    // to ask for: the last address, unless it was refused
-	answered time.Duration // when the lease in use was confirmed, or its confirmation given up
-	probe    bool          // wish may still be ours: ask by INIT-REBOOT
-	unproven int           // attempts since a lease in use went unconfirmed; 0: confirmed
-	server   netip.Addr    // of the last lease
-	avoid    netip.Addr    // it offered, and then gave no ACK or a NAK
-	other    bool          // another server offered another address in this exchange
-	unusable error         // why the last offer or ACK of this exchange could not be used
-	silenced bool          // a NAK came, and nothing since
-	naks     int
-	lastNAK  time.Duration
-	started  time.Duration // when the link or the consumer last started an exchange
-	sending  bool          // a packet was handed out, and nobody said that it stayed here
-	failures int           // local ones in a row
+	// Kept from one exchange to the next.
+	requested netip.Addr    // to ask for: the last address, unless it was refused
+	answered  time.Duration // when the lease in use was confirmed, or its confirmation given up
+	probe     bool          // requested may still be ours: ask by INIT-REBOOT
+	unproven  int           // attempts since a lease in use went unconfirmed; 0: confirmed
+	server    netip.Addr    // of the last lease
+	avoid     netip.Addr    // it offered, and then gave no ACK or a NAK
+	other     bool          // another server offered another address in this exchange
+	unusable  error         // why the last offer or ACK of this exchange could not be used
+	silenced  bool          // a NAK came, and nothing since
+	naks      int
+	lastNAK   time.Duration
+	started   time.Duration // when the link or the consumer last started an exchange
+	sending   bool          // a packet was passed to the socket, and no error was reported
+	failures  int           // local ones in a row
 }
 
 // The events.
@@ -82,7 +82,7 @@ type step struct {
 }
 
 func newMachine(c *Config, dice *rand.Rand) *machine {
-	return &machine{dice: dice, rapid: c.RapidCommit, next: never, hear: never, collect: never}
+	return &machine{dice: dice, rapid: c.RapidCommit, next: never, answersUntil: never, collect: never}
 }
 
 // handle takes the machine through one event. At most one packet is to be sent
@@ -129,7 +129,7 @@ func (m *machine) update() Update {
 func (m *machine) start(now time.Duration, e evStart) {
 	m.carrier = e.carrier
 	if e.lease != nil {
-		m.wish, m.server, m.probe = e.lease.Addr(), e.lease.Server, e.foreign
+		m.requested, m.server, m.probe = e.lease.Addr(), e.lease.Server, e.foreign
 		if !e.foreign && e.lease.RemainingAt(now) > 0 {
 			m.lease = e.lease
 		}
@@ -144,7 +144,7 @@ func (m *machine) start(now time.Duration, e evStart) {
 // is one, else for any.
 func (m *machine) restart(at time.Duration) {
 	m.state, m.next, m.began = Init, at, at
-	m.offer, m.held, m.collect, m.hear = nil, nil, never, never
+	m.offer, m.held, m.collect, m.answersUntil = nil, nil, never, never
 	if m.lease != nil || m.probe {
 		m.state = InitReboot
 	}
@@ -166,7 +166,7 @@ func (m *machine) acquire(at time.Duration) {
 		m.began = at
 	}
 	m.state, m.next, m.probe = Init, at, false
-	m.offer, m.held, m.collect, m.hear = nil, nil, never, never
+	m.offer, m.held, m.collect, m.answersUntil = nil, nil, never, never
 }
 
 // review takes over what is left of the lease in use. An address that has become
@@ -177,7 +177,7 @@ func (m *machine) review(now time.Duration, e evReview, s *step) {
 	case e.refusal == nil:
 		m.lease = e.lease
 	default:
-		m.lease, m.wish, m.server, s.forget = nil, netip.Addr{}, netip.Addr{}, true
+		m.lease, m.requested, m.server, s.forget = nil, netip.Addr{}, netip.Addr{}, true
 		m.diag, m.detail = finding(e.refusal), e.refusal.Error()
 		m.acquire(m.turn(now))
 	}
@@ -233,7 +233,7 @@ func (m *machine) unsent(now time.Duration, down bool) {
 	m.failures++
 	m.next = min(m.next, now+min(localRetry<<min(m.failures-1, 6), lastBackoff))
 	if m.state == Selecting {
-		m.tries = 0 // a DISCOVER that nobody heard says nothing about the server
+		m.tries = 0 // a DISCOVER that was not sent shows nothing about the server
 	}
 	if down {
 		m.diag = NoCarrier
@@ -242,8 +242,8 @@ func (m *machine) unsent(now time.Duration, down bool) {
 
 // due does what the state's deadline asks for.
 func (m *machine) due(now time.Duration, s *step) {
-	if m.hear <= now {
-		m.hear = never
+	if m.answersUntil <= now {
+		m.answersUntil = never
 	}
 	switch m.state {
 	case Selecting:
@@ -292,10 +292,10 @@ func (m *machine) due(now time.Duration, s *step) {
 		m.acquire(now)
 	case InitReboot:
 		m.state, m.tries, m.xid, m.sent, m.other, m.unusable = Rebooting, 0, m.dice.Uint32(), now, false, nil
-		m.ask(now, reboot, m.wish, netip.Addr{}, s)
+		m.ask(now, reboot, m.requested, netip.Addr{}, s)
 	case Rebooting:
 		if m.tries < rebootTries {
-			m.ask(now, reboot, m.wish, netip.Addr{}, s)
+			m.ask(now, reboot, m.requested, netip.Addr{}, s)
 			return
 		}
 		m.unconfirmed(now)
@@ -327,7 +327,7 @@ func (m *machine) discover(now time.Duration, s *step) {
 	m.tries++
 	m.secs = now - m.began
 	m.next = now + backoff(m.tries, m.dice)
-	s.send = &request{kind: discover, xid: m.xid, secs: m.secs, addr: m.wish}
+	s.send = &request{kind: discover, xid: m.xid, secs: m.secs, addr: m.requested}
 }
 
 // choose requests the best offer.
@@ -337,7 +337,7 @@ func (m *machine) choose(now time.Duration, s *step) {
 }
 
 // ask sends a REQUEST of SELECTING or INIT-REBOOT. Its retransmissions share the
-// xid, so an ACK does not tell which one it answers: the lease counts from the
+// xid, so an ACK does not show which one it answers: the lease counts from the
 // first, which errs on the safe side.
 func (m *machine) ask(now time.Duration, kind requestKind, addr, server netip.Addr, s *step) {
 	m.tries++
@@ -361,11 +361,11 @@ func (m *machine) refresh(now time.Duration, s *step) {
 		m.unanswered(NoAnswer)
 	}
 	m.xid, m.sent, m.unusable = m.dice.Uint32(), now, nil
-	m.hear, m.held, m.collect = now+answerWindow, nil, never
+	m.answersUntil, m.held, m.collect = now+answerWindow, nil, never
 	m.next = now + renewWait(now, deadline, m.lease.TTL)
 	switch {
 	case m.lease.Infinite():
-		m.next = m.hear
+		m.next = m.answersUntil
 	case m.unproven > 0:
 		m.next = min(m.next, now+unconfirmedRenew<<min(m.unproven, maxUnproven))
 		m.unproven++
@@ -373,9 +373,9 @@ func (m *machine) refresh(now time.Duration, s *step) {
 	s.send = &request{kind: kind, xid: m.xid, secs: now - m.began, addr: m.lease.Addr(), server: m.lease.Server}
 }
 
-// unconfirmed ends a REBOOTING that nobody answered. A lease that is held stays
+// unconfirmed ends a REBOOTING without an answer. A lease that is held stays
 // for the rest of its time, which 3.2 and 4.4.2 call moving to BOUND; an attempt
-// to renew follows soon. A wish without a lease is dropped.
+// to renew follows soon. Without a lease the address is no longer requested.
 func (m *machine) unconfirmed(now time.Duration) {
 	m.unanswered(NoAnswer)
 	if m.lease == nil {
@@ -395,7 +395,7 @@ func (m *machine) confirmation(now time.Duration) time.Duration {
 	return now + confirmEvery - between(m.dice, 0, confirmEvery/50)
 }
 
-// unanswered draws the conclusion d from silence, unless it was of our own making.
+// unanswered draws the conclusion d from a missing answer, unless nothing was sent.
 func (m *machine) unanswered(d Diagnosis) {
 	switch {
 	case m.failures > 0:
@@ -408,7 +408,7 @@ func (m *machine) unanswered(d Diagnosis) {
 	}
 }
 
-// listening tells whether an answer is awaited.
+// listening reports whether an answer is awaited.
 func (m *machine) listening(now time.Duration) bool {
 	if !m.carrier {
 		return false
@@ -417,7 +417,7 @@ func (m *machine) listening(now time.Duration) bool {
 	case Selecting, Requesting, Rebooting:
 		return true
 	case Renewing, Rebinding:
-		return m.hear != never && now < m.hear
+		return m.answersUntil != never && now < m.answersUntil
 	}
 	return false
 }
@@ -433,7 +433,7 @@ func (m *machine) wake(now time.Duration) time.Duration {
 	if !m.carrier {
 		return at
 	}
-	at = min(at, m.next, m.collect, m.hear)
+	at = min(at, m.next, m.collect, m.answersUntil)
 	if m.state == Bound || m.state == Renewing {
 		if t2, ok := m.lease.deadline(m.lease.T2); ok {
 			at = min(at, t2)

@@ -97,7 +97,7 @@ func TestSocketsOfARenewal(t *testing.T) {
 			t.Errorf("%v: after %v listens %v", s, r.now-sent, r.last.listen)
 		}
 		if r.do(old); r.m.state != s {
-			t.Errorf("%v: an answer to nobody counts", s)
+			t.Errorf("%v: an answer that was not awaited counts", s)
 		}
 		for r.tick(); r.last.send == nil; r.tick() {
 		}
@@ -109,7 +109,7 @@ func TestSocketsOfARenewal(t *testing.T) {
 		r.do(evCarrier{false})
 		r.now += answerWindow / 2
 		r.do(evCarrier{true})
-		if r.m.state != Rebooting || !r.last.listen || r.last.wake < r.now+3*time.Second || r.m.hear != never {
+		if r.m.state != Rebooting || !r.last.listen || r.last.wake < r.now+3*time.Second || r.m.answersUntil != never {
 			t.Errorf("%v, then the link: %v wakes in %v", s, r.m.state, r.last.wake-r.now)
 		}
 	}
@@ -130,8 +130,8 @@ func TestNothingWaitsForEver(t *testing.T) {
 			if r.do(r.nakFrom(serverB)); !waiting(r) {
 				t.Fatalf("%v: the answer of another server does not wait", s)
 			}
-			if end(r); waiting(r) || r.m.hear != never {
-				t.Errorf("%v, %s: %+v waits until %v, the window is open until %v", s, name, r.m.held, r.m.collect, r.m.hear)
+			if end(r); waiting(r) || r.m.answersUntil != never {
+				t.Errorf("%v, %s: %+v waits until %v, the window is open until %v", s, name, r.m.held, r.m.collect, r.m.answersUntil)
 			}
 			for range 5 {
 				if r.last.wake != never {

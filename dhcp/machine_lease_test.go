@@ -262,12 +262,12 @@ func TestAnswersOfOtherServers(t *testing.T) {
 			if r.do(ackOf(r, serverB, "192.0.2.7")); r.m.state != s || r.m.lease != lease || r.m.held != nil {
 				t.Errorf("another address of a stranger: %v with %v", r.m.state, r.m.lease)
 			}
-			if r.do(ackOf(r, serverA, "192.0.2.7")); r.m.lease != nil || r.m.state != Selecting || r.m.wish.IsValid() || !strings.Contains(r.m.detail, "another address") {
+			if r.do(ackOf(r, serverA, "192.0.2.7")); r.m.lease != nil || r.m.state != Selecting || r.m.requested.IsValid() || !strings.Contains(r.m.detail, "another address") {
 				t.Errorf("another address of the server: %v with %v, %q", r.m.state, r.m.lease, r.m.detail)
 			}
 		})
 	}
-	// Nothing but such a confirmation: it is told.
+	// Nothing but such a confirmation: it is in the update.
 	r := reach(t, Rebooting)
 	r.do(ackOf(r, serverB, "192.0.2.7"))
 	if r.tickUntil(Bound); r.m.diag != Unusable || r.m.detail != errOtherAddress.Error() {

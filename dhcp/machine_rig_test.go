@@ -37,7 +37,7 @@ func (r *rig) do(event any) step {
 	if r.last.send != nil {
 		r.sent = append(r.sent, *r.last.send)
 		if !r.last.listen {
-			r.t.Fatalf("%v is sent and nobody listens", r.last.send.kind)
+			r.t.Fatalf("%v is sent, and no answer is awaited", r.last.send.kind)
 		}
 	}
 	return r.last

@@ -90,7 +90,7 @@ expiry        init           selecting               requesting              ini
 				if r.m.carrier && st.wake < r.now {
 					t.Errorf("wake %v is over", st.wake)
 				}
-				// What is as if it had not come changes no deadline and tells nothing.
+				// What is ignored changes no deadline and makes no update.
 				idle := e.name == "early tick" || e.name == "other xid" ||
 					e.name == "unsent" && (State(s) == Init || State(s) == InitReboot || State(s) == Bound)
 				if idle && (st.change || st.wake != before.wake || st.listen != before.listen || st.forget) {
@@ -264,7 +264,7 @@ func TestStuckSession(t *testing.T) {
 		r.tickUntil(Requesting)
 		r.tickUntil(Selecting) // the REQUESTs are not answered
 		if r.tick(); r.m.diag != NoAnswer {
-			t.Errorf("%v: after an offer and silence: diagnosis %v", s, r.m.diag)
+			t.Errorf("%v: after an offer and no more answers: diagnosis %v", s, r.m.diag)
 		}
 		r.do(r.offer())
 		r.tickUntil(Requesting)
@@ -404,7 +404,7 @@ func TestTwoServers(t *testing.T) {
 			t.Errorf("%v %v", r.m.state, r.m.offer)
 		}
 	})
-	t.Run("a stranger is better than nobody", func(t *testing.T) {
+	t.Run("another server is better than none", func(t *testing.T) {
 		probe := rig{now: 1000 * time.Second}
 		r := newRig(t, Config{}, evStart{lease: probe.held(2 * time.Hour), carrier: true})
 		offer(r, b)

@@ -15,7 +15,7 @@ const (
 	maxText  = 128 // of a server's message (option 56) that is worth showing
 )
 
-// validName tells whether s is a host or domain name by RFC 952 and RFC 1123:
+// validName reports whether s is a host or domain name by RFC 952 and RFC 1123:
 // labels of letters, digits and inner hyphens. Nothing else may come from the
 // wire into resolv.conf.
 func validName(s string) bool {

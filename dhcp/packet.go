@@ -12,7 +12,7 @@ import (
 	"github.com/insomniacslk/dhcp/iana"
 )
 
-// requestKind tells the messages of a client apart, which differ in the fields
+// requestKind distinguishes the messages of a client, which differ in the fields
 // of RFC 2131 4.3.6, table 4.
 type requestKind uint8
 
@@ -34,7 +34,7 @@ type request struct {
 	kind   requestKind
 	xid    uint32
 	secs   time.Duration // since the client began to acquire or renew
-	addr   netip.Addr    // asked for or held; zero for a DISCOVER without a wish
+	addr   netip.Addr    // asked for or held; zero for a DISCOVER that requests none
 	server netip.Addr    // selected, or to be addressed
 }
 
@@ -128,7 +128,7 @@ func (c *Config) appendIdentity(b []byte, kind requestKind) []byte {
 	return b
 }
 
-// sends tells whether the configuration replaces the client's own option.
+// sends reports whether the configuration replaces the client's own option.
 func (c *Config) sends(code dhcpv4.OptionCode) bool {
 	return slices.ContainsFunc(c.Send, func(o Option) bool { return o.Code == code.Code() })
 }

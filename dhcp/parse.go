@@ -103,7 +103,7 @@ func readOptions(b []byte) (dhcpv4.Options, error) {
 	if len(b) < offOptions {
 		return nil, errors.New("short packet")
 	}
-	// A missing end option is forgiven: the UDP length has already told where
+	// A missing end option is accepted: the UDP length has already determined where
 	// the packet ends.
 	p, err := dhcpv4.FromBytes(append(slices.Clip(b), dhcpv4.OptionEnd.Code()))
 	if err != nil {
@@ -185,7 +185,7 @@ func (p *parser) prefix(addr netip.Addr) (netip.Prefix, error) {
 	return prefix, checkPrefix(prefix)
 }
 
-// checkPrefix tells whether a host can have this address with this mask.
+// checkPrefix reports whether a host can have this address with this mask.
 func checkPrefix(p netip.Prefix) error {
 	if !usable(p.Addr()) {
 		return fmt.Errorf("address %v is not a unicast address", p.Addr())
@@ -307,7 +307,7 @@ func addr4(b []byte) (netip.Addr, bool) {
 	return netip.AddrFrom4([4]byte(b)), true
 }
 
-// usable tells whether a is an address that a host can have: not of 0/8, not
+// usable reports whether a is an address that a host can have: not of 0/8, not
 // loopback, multicast, class E or the limited broadcast.
 func usable(a netip.Addr) bool {
 	if !a.Is4() {

@@ -28,7 +28,7 @@ type Offer struct {
 // the offers that come until ctx ends, at most 16 of them.
 //
 // cfg.Interface is the parent of the WAN, whose own MAC is another one. For the
-// time of the probe it hears frames that are not addressed to it.
+// time of the probe it receives frames that are not addressed to it.
 //
 // The frame makes switches and the operator send what is for the shared MAC to
 // this router. No other may be using it.

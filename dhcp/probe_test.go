@@ -13,7 +13,7 @@ import (
 )
 
 // A probe is one DISCOVER from the shared MAC through an interface with another,
-// and hears an answer that is unicast to the shared one.
+// and receives an answer that is unicast to the shared one.
 func TestProbe(t *testing.T) {
 	s, _ := newServer(t)
 	link, err := netlink.LinkByName("wan0")
@@ -52,7 +52,7 @@ func TestProbe(t *testing.T) {
 	}
 	link, err = netlink.LinkByName("wan0")
 	if err != nil || link.Attrs().Promisc != 0 {
-		t.Errorf("the interface still hears everything: %v", err)
+		t.Errorf("the interface is still promiscuous: %v", err)
 	}
 }
 

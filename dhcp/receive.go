@@ -40,7 +40,7 @@ func (m *machine) judge(now time.Duration, msg message, s *step) {
 		case msg.lease == nil:
 			m.unusable = msg.refusal // such an ACK confirms nothing
 			return
-		case msg.lease.Addr() == m.wish:
+		case msg.lease.Addr() == m.requested:
 		case other:
 			m.unusable = errOtherAddress // it was not asked for (4.3.2)
 			return
@@ -71,7 +71,7 @@ func (m *machine) conclude(now time.Duration, msg message, s *step) {
 	}
 }
 
-// fromChosen tells whether an answer to a REQUEST of SELECTING, which names its
+// fromChosen reports whether an answer to a REQUEST of SELECTING, which names its
 // server, comes from that one. Some operators' servers answer under another
 // identifier: a confirmation of the very address is good enough.
 func (m *machine) fromChosen(msg message) bool {
@@ -124,7 +124,7 @@ func (m *machine) rival(a, b *Lease) {
 // score rates an offer; best is the rating that nothing can beat.
 func (m *machine) score(l *Lease) int {
 	score := 0
-	if m.server.IsValid() && (l.Server == m.server || l.Addr() == m.wish) {
+	if m.server.IsValid() && (l.Server == m.server || l.Addr() == m.requested) {
 		score++
 	}
 	if m.avoid.IsValid() && l.Server == m.avoid {
@@ -166,8 +166,8 @@ func (m *machine) acked(now time.Duration, msg message) {
 	if m.offer != nil {
 		m.rival(&l, m.offer)
 	}
-	m.state, m.lease, m.wish, m.server = Bound, &l, l.Addr(), l.Server
-	m.offer, m.collect, m.hear, m.failures, m.silenced, m.detail = nil, never, never, 0, false, ""
+	m.state, m.lease, m.requested, m.server = Bound, &l, l.Addr(), l.Server
+	m.offer, m.collect, m.answersUntil, m.failures, m.silenced, m.detail = nil, never, never, 0, false, ""
 	m.avoid, m.probe, m.unproven = netip.Addr{}, false, 0
 	m.naks = 0 // some servers refuse each RENEW and grant the DISCOVER that follows
 	m.answered, m.next = now, m.confirmation(now)
@@ -204,7 +204,7 @@ func (m *machine) refused(now time.Duration, msg message, s *step) {
 	}
 	m.naks++
 	m.lastNAK, m.silenced, m.detail = now, true, msg.text
-	m.lease, m.wish, s.forget = nil, netip.Addr{}, true
+	m.lease, m.requested, s.forget = nil, netip.Addr{}, true
 	m.diag = Refused
 	delay := nakDelay(m.naks)
 	if held && m.naks == 1 {

@@ -45,7 +45,7 @@ func (p *parser) routes(l *Lease) {
 	}
 }
 
-// routable tells whether a packet with a destination in p can be routed at all.
+// routable reports whether a packet with a destination in p can be routed at all.
 // Only parts of a default route (splits of 0.0.0.0/0) may begin at 0.
 func routable(p netip.Prefix) bool {
 	first := p.Addr().As4()[0]

@@ -12,7 +12,7 @@ const (
 	Requesting              // an offer was chosen, REQUEST sent
 	InitReboot              // about to ask for the remembered address
 	Rebooting               // asked for the remembered address
-	Bound                   // lease held, silent
+	Bound                   // lease held, nothing to send
 	Renewing                // lease held, past T1: asking its server
 	Rebinding               // lease held, past T2: asking any server
 )
@@ -30,7 +30,7 @@ func (s State) String() string {
 // MarshalText implements encoding.TextMarshaler.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Update tells the consumer everything that it needs; the newest one makes all
+// Update has everything that the consumer needs; the newest one makes all
 // older ones irrelevant.
 type Update struct {
 	State State

@@ -15,7 +15,7 @@ const (
 	backoffFuzz  = time.Second
 
 	// requestTries and rebootTries are how often a REQUEST is sent before the
-	// client starts over: silence of about 28 and 12 s. RFC 2131 3.1 leaves the
+	// client starts over: no answer for about 28 and 12 s. RFC 2131 3.1 leaves the
 	// number to the client. The second is short since INIT is the way out when the
 	// remembered address is worth nothing.
 	requestTries = 3
@@ -23,7 +23,7 @@ const (
 
 	// collectWindow is how long an answer from another server than that of the last
 	// lease waits for one from that server: most servers on a WAN that should not be
-	// there are mistakes. Without a memory the first offer is taken at once.
+	// there are mistakes. Without an earlier lease the first offer is taken at once.
 	collectWindow = 300 * time.Millisecond
 
 	// answerWindow is how long the sockets stay open after a RENEW or REBIND. The

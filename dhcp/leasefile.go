@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	memoryVersion = 1
-	maxMemory     = 64 << 10 // a lease file is a few hundred bytes
+	leaseFileVersion = 1
+	maxLeaseFile     = 64 << 10 // a lease file is a few hundred bytes
 )
 
-// memory is the content of a lease file. It names the client that got the lease,
+// leaseFile is the content of a lease file. It names the client that got the lease,
 // since a lease belongs to a MAC and client identifier, and the boot that its
 // times belong to.
-type memory struct {
+type leaseFile struct {
 	Version  int    `json:"version"`
 	Boot     string `json:"boot"`
 	MAC      string `json:"mac"`
@@ -35,7 +35,7 @@ var ErrOtherBoot = errors.New("the lease is from another boot")
 // have expired: see Lease.Remaining. The error is fs.ErrNotExist without a
 // remembered lease.
 func ReadLease(f File) (*Lease, error) {
-	m, err := readMemory(f, BootTime())
+	m, err := readLeaseFile(f, BootTime())
 	if err != nil {
 		return nil, err
 	}
@@ -45,12 +45,12 @@ func ReadLease(f File) (*Lease, error) {
 	return &m.Lease, nil
 }
 
-// recall reads what this client remembers, if anything.
-func (c *Config) recall(now time.Duration) (*memory, error) {
+// recall reads the lease that this client remembers, nil if there is none.
+func (c *Config) recall(now time.Duration) (*leaseFile, error) {
 	if c.LeaseFile == nil {
 		return nil, nil
 	}
-	m, err := readMemory(c.LeaseFile, now)
+	m, err := readLeaseFile(c.LeaseFile, now)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -63,8 +63,8 @@ func (c *Config) recall(now time.Duration) (*memory, error) {
 	return m, nil
 }
 
-func readMemory(f File, now time.Duration) (*memory, error) {
-	b, err := f.Read(maxMemory)
+func readLeaseFile(f File, now time.Duration) (*leaseFile, error) {
+	b, err := f.Read(maxLeaseFile)
 	if err != nil {
 		return nil, fmt.Errorf("read lease file: %w", err)
 	}
@@ -72,7 +72,7 @@ func readMemory(f File, now time.Duration) (*memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := parseMemory(b, boot)
+	m, err := parseLeaseFile(b, boot)
 	if err != nil {
 		return nil, fmt.Errorf("read lease file %s: %w", f, err)
 	}
@@ -97,14 +97,14 @@ func (l *Lease) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// parseMemory checks the content of a lease file as strictly as a packet.
-func parseMemory(b []byte, boot string) (*memory, error) {
-	var m memory
+// parseLeaseFile checks the content of a lease file as strictly as a packet.
+func parseLeaseFile(b []byte, boot string) (*leaseFile, error) {
+	var m leaseFile
 	if err := json.Unmarshal(b, &m); err != nil {
 		return nil, err
 	}
-	if m.Version != memoryVersion {
-		return nil, fmt.Errorf("version %d is not %d", m.Version, memoryVersion)
+	if m.Version != leaseFileVersion {
+		return nil, fmt.Errorf("version %d is not %d", m.Version, leaseFileVersion)
 	}
 	if err := m.Lease.validate(); err != nil { // there may be none
 		return nil, err
@@ -119,7 +119,7 @@ func (c *Config) remember(l *Lease) error {
 	if err != nil {
 		return err
 	}
-	m := memory{Version: memoryVersion, Boot: boot, MAC: c.MAC.String(), ClientID: c.ClientID, Lease: *l}
+	m := leaseFile{Version: leaseFileVersion, Boot: boot, MAC: c.MAC.String(), ClientID: c.ClientID, Lease: *l}
 	b, err := json.MarshalIndent(&m, "", "\t")
 	if err != nil {
 		return fmt.Errorf("encode lease: %w", err)
