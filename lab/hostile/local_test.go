@@ -20,8 +20,9 @@ func (w *world) staysPrimary(r *lab.Router) {
 	w.want(ok && w.report(r).Role.String() == "primary", "the router is not primary any more")
 }
 
-// connect is a Perl program: connections to the keeper's socket.
-const connect = `use Socket; sub c { socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die; connect($s, sockaddr_un("/run/wanfail/keeper.sock")) or return; $s } `
+// connect is a Perl program: connections to the keeper's socket, which may be
+// closed before anything is written.
+const connect = `use Socket; $SIG{PIPE} = "IGNORE"; sub c { socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die; connect($s, sockaddr_un("/run/wanfail/keeper.sock")) or return; $s } `
 
 // settle is a request to become backup, as a hook sends it.
 const settle = `{"op":"settle","intent":{"role":"backup","token":{"ticks":1},"state":"BACKUP","at":"2026-01-02T03:04:05Z"},"wait_ns":100000000}`
