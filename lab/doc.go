@@ -6,7 +6,7 @@
 //	         isp  203.0.114.1, DHCP server
 //	          |
 //	 [ switch "isp" ]
-//	  |eth2        |eth2     parent of the WAN; only the master's is heard
+//	  |eth2        |eth2     parent of the WAN; only the master transmits
 //	ar0 --eth3--- ar1        routers: keepalived, dnsmasq, miniupnpd, conntrackd
 //	  |eth1        |eth1     192.168.77.2 and .3, virtual .1
 //	 [ switch "lan" ]

@@ -54,7 +54,7 @@ type session struct {
 	err     error
 }
 
-// SessionReport is what became of one session.
+// SessionReport is the outcome of one session.
 type SessionReport struct {
 	Push bool
 	// Began is when the client asked for the session, Opened when the handshake was
@@ -65,7 +65,7 @@ type SessionReport struct {
 	Err           error // nil: it lives
 }
 
-// LoadReport is what became of all.
+// LoadReport is the outcome of all sessions.
 type LoadReport struct {
 	Sessions []SessionReport
 	Survived int
@@ -264,7 +264,7 @@ func (ld *Load) Mark() time.Time {
 	return now
 }
 
-// errStalled is what became of a session without data and without an error.
+// errStalled is the outcome of a session without data and without an error.
 var errStalled = errors.New("stalled")
 
 // Settle waits until each session is dead or has received data lately, and

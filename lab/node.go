@@ -99,7 +99,7 @@ func (n *Node) On() bool {
 }
 
 // powerOff ends the machine between two instructions: no process of it gets to
-// see that something is wrong, and what its kernel still does reaches nobody.
+// see that something is wrong, and what its kernel still does reaches no other host.
 func (n *Node) powerOff(l *Lab) error {
 	n.mu.Lock()
 	m := n.m

@@ -66,8 +66,8 @@ type Report struct {
 	Arrived  LoadReport // of those that RunOptions.Arrive asks for
 }
 
-// LastHeard is when the old master was heard last.
-func (r *Report) LastHeard() time.Time { return r.Trigger.Add(max(0, r.Silence)) }
+// LastSent is when the old master sent its last frame.
+func (r *Report) LastSent() time.Time { return r.Trigger.Add(max(0, r.Silence)) }
 
 // Run starts keepalived on both routers of a new lab and takes it through a
 // scenario. tl must have been collecting since before.
@@ -130,7 +130,7 @@ func (l *Lab) Run(ctx context.Context, sc Scenario, tl *Timeline, o RunOptions) 
 			return nil, err
 		}
 	}
-	voices, err := l.voices(from, to)
+	sent, err := l.recordSent(from, to)
 	if err != nil {
 		return nil, err
 	}
@@ -171,13 +171,13 @@ func (l *Lab) Run(ctx context.Context, sc Scenario, tl *Timeline, o RunOptions) 
 		o.Finish()
 	}
 	r.Outage = prober.Outage(r.Trigger)
-	r.hear(voices)
+	r.compareSent(sent)
 	for _, e := range tl.Events(time.Time{}) {
 		if e.Kind == KindDHCP && e.Subject == "RELEASE" {
 			r.Releases++
 		}
 	}
-	return r, errors.Join(voices[0].Close(), voices[1].Close())
+	return r, errors.Join(sent[0].Close(), sent[1].Close())
 }
 
 // Sessions that arrive do so from youngFor before the failover on. That they talk
@@ -242,11 +242,11 @@ func (l *Lab) linger(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (l *Lab) voices(from, to *Router) (v [2]*Voice, err error) {
-	if v[0], err = from.Voice(); err != nil {
+func (l *Lab) recordSent(from, to *Router) (v [2]*Sent, err error) {
+	if v[0], err = from.RecordSent(); err != nil {
 		return v, err
 	}
-	v[1], err = to.Voice()
+	v[1], err = to.RecordSent()
 	return v, err
 }
 
@@ -265,10 +265,10 @@ func (l *Lab) trigger(ctx context.Context, sc Scenario, tl *Timeline, r *Report,
 	}
 }
 
-// hear compares who spoke when with the shared MAC address.
-func (r *Report) hear(voices [2]*Voice) {
-	_, _, last := voices[0].Heard()
-	n, first, _ := voices[1].Heard()
+// compareSent compares when each router sent with the shared MAC address.
+func (r *Report) compareSent(sent [2]*Sent) {
+	_, _, last := sent[0].Frames()
+	n, first, _ := sent[1].Frames()
 	r.Silence = -1
 	if last.At.After(r.Trigger) {
 		r.Silence = last.At.Sub(r.Trigger)

@@ -173,7 +173,7 @@ func (g *Rig) listen() (err error) {
 			}
 			select {
 			case g.routes <- stamped{time.Now(), u.Type == unix.RTM_NEWROUTE, gw}:
-			default: // nobody is interested
+			default: // no test waits for it
 			}
 		}
 	}()

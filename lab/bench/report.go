@@ -146,7 +146,7 @@ func (s *SessionResult) row() []string {
 		lost += fmt.Sprintf(" (in all %d pushed, %d echoed)", s.LostPush, s.LostEcho)
 	}
 	if s.Overlap > 0 {
-		lost += fmt.Sprintf("; two voices in %d rounds", s.Overlap)
+		lost += fmt.Sprintf("; both routers transmitted in %d rounds", s.Overlap)
 	}
 	rounds := fmt.Sprint(len(s.Survived))
 	if s.Void > 0 {

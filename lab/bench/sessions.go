@@ -28,7 +28,7 @@ var contenders = []Contender{
 	{"script", lab.Script, false, false},
 }
 
-// SessionResult is what became of the sessions.
+// SessionResult is the outcome of the sessions.
 type SessionResult struct {
 	Contender Contender
 	Scenario  lab.Scenario
@@ -45,7 +45,7 @@ type SessionResult struct {
 	Outage, Detection Series
 	// Added is Outage without Detection.
 	Added Series
-	// Overlap counts rounds in which both routers spoke with the shared MAC.
+	// Overlap counts rounds in which both routers transmitted with the shared MAC.
 	Overlap int
 	// Broken counts rounds in which the WAN did not come back at all.
 	Broken int

@@ -37,7 +37,7 @@ func TestUnconfigured(t *testing.T) {
 	if got := w.run(r, "systemctl", "show", "--property=MainPID", "--value", "dnsmasq"); got != dnsmasq {
 		t.Errorf("after the removal: dnsmasq was %s and is %s", dnsmasq, got)
 	}
-	// Configured, but with no keepalived that would speak: a backup.
+	// Configured, but without a keepalived: a backup.
 	w.install(r, older)
 	w.configure(r)
 	w.isBackup(r)
@@ -113,17 +113,17 @@ func TestLife(t *testing.T) {
 	})
 	w.run(ar1, "systemctl", "enable", "dnsmasq", "miniupnpd")
 
-	voice, err := ar1.Voice()
+	sent, err := ar1.RecordSent()
 	w.must(err)
 	w.unfelt("reboot of the backup", func() { w.must(ar1.PowerOff(w.ctx)); w.must(ar1.Boot(w.ctx)) })
 	w.isBackup(ar1)
 	w.stays(ar1, 2*time.Second)
-	if n, said, _ := voice.Heard(); n > 0 {
+	if n, said, _ := sent.Frames(); n > 0 {
 		t.Errorf("a backup that boots said %s", said)
 	}
-	w.must(voice.Close())
+	w.must(sent.Close())
 
-	// The master's last hook speaks while it goes down.
+	// The master's last hook runs during its shutdown.
 	w.handover(ar0, ar1, func() { w.must(ar0.PowerOff(w.ctx)) })
 	w.must(ar0.Boot(w.ctx))
 	if again := w.isPrimary(ar0); again != first {
@@ -151,20 +151,20 @@ func (w *world) handover(from, to *lab.Router, do func()) {
 
 func (w *world) handoverUntil(from, to *lab.Router, do, done func()) {
 	w.Helper()
-	old, err := from.Voice()
+	old, err := from.RecordSent()
 	w.must(err)
-	successor, err := to.Voice()
+	successor, err := to.RecordSent()
 	w.must(err)
 	do()
 	done()
 	w.must(old.Close())
 	w.must(successor.Close())
-	n, first, _ := successor.Heard()
+	n, first, _ := successor.Frames()
 	if n == 0 {
-		w.Errorf("nothing was heard of %s: this test hears nothing", to.Name)
+		w.Errorf("%s sent nothing: this test captures nothing", to.Name)
 	}
-	if until := old.SilentSince(); until.After(first.At) {
-		w.Errorf("both routers spoke with the shared MAC address for %v", until.Sub(first.At))
+	if until := old.LastAt(); until.After(first.At) {
+		w.Errorf("both routers transmitted with the shared MAC address for %v", until.Sub(first.At))
 	}
 }
 

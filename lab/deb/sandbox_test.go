@@ -41,14 +41,14 @@ func TestSandbox(t *testing.T) {
 	w.run(r, "systemctl", "restart", "wanfail")
 	w.isPrimary(r)
 	w.run(r, "wanfail", "backup")
-	var heard string
-	w.eventually("scripts hear of the end", func() (bool, error) {
-		heard, _ = r.ReadFile(note)
-		return strings.Contains(heard, "10 lost") && strings.Contains(heard, "10 backup by hand BACKUP\n"), nil
+	var events string
+	w.eventually("scripts are called for the end", func() (bool, error) {
+		events, _ = r.ReadFile(note)
+		return strings.Contains(events, "10 lost") && strings.Contains(events, "10 backup by hand BACKUP\n"), nil
 	})
 	for event, n := range map[string]int{"primary": 1, "bound": 1, "backup": 2, "lost": 1} { // the first backup at the start
-		if got := strings.Count(heard, "10 "+event); got != n {
-			t.Errorf("scripts heard %d times %s, want %d:\n%s", got, event, n, heard)
+		if got := strings.Count(events, "10 "+event); got != n {
+			t.Errorf("scripts got %d times %s, want %d:\n%s", got, event, n, events)
 		}
 	}
 	w.run(r, "wanfail", "primary")
@@ -149,7 +149,7 @@ func instead(unit string) string {
 	return strings.Join(lines, "")
 }
 
-// probe runs it as a unit and returns what became of each try.
+// probe runs it as a unit and returns the outcome of each try.
 func (w *world) probe(r *lab.Router, unit string) map[string]string {
 	w.Helper()
 	unit = strings.Replace(unit, "[Service]\n", "[Service]\nType=oneshot\nStandardOutput=truncate:/var/tmp/probe\n", 1)

@@ -210,6 +210,6 @@ func (s Style) Summary(o lab.Options, r *lab.Report) string {
 	fmt.Fprintf(&b, "   %s %s\n", pad("same WAN address", 26), verdict(r.Before == r.After,
 		"yes, "+r.After.Addr().String(), fmt.Sprintf("no: %s, then %s", r.Before.Addr(), r.After.Addr())))
 	fmt.Fprintf(&b, "   %s %s\n", pad("DHCPRELEASE seen", 26), verdict(r.Releases == 0, "no", fmt.Sprintf("yes, %d", r.Releases)))
-	fmt.Fprintf(&b, "   %s %s\n", pad("both spoke at once", 26), verdict(r.Overlap <= 0, "no", "yes, for "+millis(r.Overlap)+" ms"))
+	fmt.Fprintf(&b, "   %s %s\n", pad("both transmitted at once", 26), verdict(r.Overlap <= 0, "no", "yes, for "+millis(r.Overlap)+" ms"))
 	return b.String()
 }

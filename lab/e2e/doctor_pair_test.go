@@ -104,14 +104,14 @@ func testDoctorProbe(t *testing.T, seen map[string]bool) {
 	w := build(t, 60*time.Second, lab.Options{Backend: lab.Init})
 	ar0, ar1 := w.pair()
 	p := w.alone(ar1, seen)
-	voice, err := ar1.Voice()
+	sent, err := ar1.RecordSent()
 	w.must(err)
 	refused := func(why string) {
 		t.Helper()
 		if out, code := w.code(ar1, "wanfail", "doctor", "--probe"); code != 1 || !strings.Contains(out, "no probe: "+why) {
 			t.Errorf("exit %d: %s", code, out)
 		}
-		if n, f, _ := voice.Heard(); n > 0 {
+		if n, f, _ := sent.Frames(); n > 0 {
 			t.Errorf("the refused probe said %s", f)
 		}
 	}
@@ -128,7 +128,7 @@ func testDoctorProbe(t *testing.T, seen map[string]bool) {
 		t.Errorf("exit %d: %s", code, out)
 	}
 	w.must(w.l.Plug(ar1.LAN()))
-	if n, f, _ := voice.Heard(); n > 0 {
+	if n, f, _ := sent.Frames(); n > 0 {
 		t.Errorf("the refused probe said %s", f)
 	}
 
@@ -143,7 +143,7 @@ func testDoctorProbe(t *testing.T, seen map[string]bool) {
 	w.must(err)
 	p.args = []string{"--probe", "--wait", "300ms"}
 	p.healthyProbe()
-	if n, f, last := voice.Heard(); n != 1 {
+	if n, f, last := sent.Frames(); n != 1 {
 		t.Errorf("%d frames, from %s to %s; want one", n, f, last)
 	}
 	if granted() != before || offered() != offers+1 {
@@ -184,7 +184,7 @@ func testDoctorProbe(t *testing.T, seen map[string]bool) {
 		byHand:  func(f string) { stop(f); w.must(w.l.ISP.StartServer(w.ctx, lab.Dnsmasq)) },
 	})
 	p.suffer(fault{id: "probe", with: []string{"parent"}, provoke: func() { w.run(ar1, "ip", "link", "set", "dev", "eth2", "down") }})
-	w.must(voice.Close())
+	w.must(sent.Close())
 }
 
 func (p *patient) healthyProbe() {

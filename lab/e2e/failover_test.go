@@ -10,7 +10,7 @@ import (
 
 // TestFailover is the main job, in each way it comes about and on both kinds of
 // router: the new master has the same address with the shared MAC, its services
-// run, the old one is silent, and nobody has given the lease back.
+// run, the old one transmits nothing, and the lease was not released.
 func TestFailover(t *testing.T) {
 	for _, backend := range []lab.Backend{lab.Systemd, lab.Init} {
 		for _, sc := range []lab.Scenario{lab.Crash, lab.Stop, lab.Failback} {
@@ -35,7 +35,7 @@ func TestFailover(t *testing.T) {
 					t.Errorf("%d pushed and %d echoed sessions are lost", push, echo)
 				}
 				if rep.Overlap > 0 {
-					t.Errorf("both routers spoke with the shared MAC address for %v", rep.Overlap)
+					t.Errorf("both routers transmitted with the shared MAC address for %v", rep.Overlap)
 				}
 				w.isPrimary(to)
 				if sc != lab.Crash {
@@ -132,30 +132,30 @@ func TestLatestWins(t *testing.T) {
 // from its boot on.
 func TestBackupIsSilent(t *testing.T) {
 	w := build(t, 30*time.Second, lab.Options{})
-	voice, err := w.l.Router(1).Voice()
+	sent, err := w.l.Router(1).RecordSent()
 	w.must(err)
 	w.must(w.l.Elect(w.ctx))
 	w.isPrimary(w.l.Router(0))
 	w.isBackup(w.l.Router(1))
-	// A lease of an hour gives a backup no reason to speak; a second promotion of
+	// A lease of an hour gives a backup no reason to transmit; a second promotion of
 	// the other side does, if anything does.
 	w.must(w.l.Router(0).StopKeepalived(w.ctx))
 	w.isPrimary(w.l.Router(1))
-	if n, first, _ := voice.Heard(); n == 0 {
-		t.Error("nothing was heard of a primary: this test hears nothing")
+	if n, first, _ := sent.Frames(); n == 0 {
+		t.Error("the primary sent nothing: this test captures nothing")
 	} else if _, ok := w.tl.First(time.Time{}, func(e lab.Event) bool {
 		return lab.Is("ar1", lab.KindHook, "primary")(e) && !e.At.After(first.At)
 	}); !ok {
 		t.Errorf("a backup said: %s", first)
 	}
-	silent, err := w.l.Router(0).Voice()
+	silent, err := w.l.Router(0).RecordSent()
 	w.must(err)
 	w.isBackup(w.l.Router(0))
-	if n, first, _ := silent.Heard(); n > 0 {
+	if n, first, _ := silent.Frames(); n > 0 {
 		t.Errorf("the old master went on, %d frames: %s", n, first)
 	}
 	w.must(silent.Close())
-	w.must(voice.Close())
+	w.must(sent.Close())
 }
 
 // TestOneAnswer: who asks for the WAN's address is answered once, with the

@@ -66,7 +66,7 @@ func TestFit(t *testing.T) {
 	sh("rm -r /run/systemd/system/keepalived.service.d; systemctl daemon-reload; systemctl reset-failed keepalived; systemctl start keepalived")
 	fit()
 
-	// What only a boot shows is told, and makes nobody unfit today.
+	// What matters only at a boot is reported, and makes no router unfit now.
 	sh("systemctl enable keepalived conntrackd; systemctl disable keepalived")
 	warns("keepalived is disabled", "keepalived is not started at boot, after which this router will not take part: `systemctl enable keepalived`")
 	fit()

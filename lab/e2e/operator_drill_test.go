@@ -95,7 +95,7 @@ vrrp_instance VI_2 {
 vrrp_instance VI_1 {
     version`
 	w.shipped("keepalived-drill.conf", "vrrp_instance VI_1 {\n    version", group, "    advert_int 0.1\n    track_file {\n        wanfail_drill\n    }\n", "    advert_int 0.1\n")
-	// Who speaks for which instance shows in the priority.
+	// The priority shows which router is master of which instance.
 	priorities := [2][2]int{{250, 150}, {220, 90}}
 	for i := range 2 {
 		r := w.l.Router(i)
@@ -162,7 +162,7 @@ const recorder = `#!/bin/sh
 echo "$1 $WANFAIL_EVENT role=$WANFAIL_ROLE wan=$WANFAIL_WAN address=$WANFAIL_ADDRESS prefix=$WANFAIL_PREFIX gateway=$WANFAIL_GATEWAY server=$WANFAIL_SERVER lease=$WANFAIL_LEASE_SECONDS old=$WANFAIL_OLD_ADDRESS" >>/root/events
 `
 
-// TestUserScripts: scripts on both routers hear of a failover, with the lease in
+// TestUserScripts: scripts on both routers are called for a failover, with the lease in
 // their environment.
 func TestUserScripts(t *testing.T) {
 	for _, backend := range []lab.Backend{lab.Systemd, lab.Init} {

@@ -145,7 +145,7 @@ func TestCheckDeadISP(t *testing.T) {
 	}
 	since := time.Now()
 	advertised(since, 250)
-	backup, err := ar1.Voice()
+	backup, err := ar1.RecordSent()
 	w.must(err)
 
 	w.l.ISP.StopServer()
@@ -174,8 +174,8 @@ func TestCheckDeadISP(t *testing.T) {
 	w.stays(since, 0)
 	w.isPrimary(ar0)
 	w.isBackup(ar1)
-	if n, f, _ := backup.Heard(); n > 0 {
-		t.Errorf("checks made a backup speak on the WAN: %s", f)
+	if n, f, _ := backup.Frames(); n > 0 {
+		t.Errorf("checks made a backup transmit on the WAN: %s", f)
 	}
 	for _, f := range adverts.Frames(func(lab.Frame) bool { return true }) {
 		if a, ok := f.Advert(); ok && a.From != ar0.Address() {

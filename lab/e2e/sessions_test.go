@@ -110,7 +110,7 @@ func TestYoungSessions(t *testing.T) {
 			rep, err := w.l.Run(w.ctx, sc, w.tl, lab.RunOptions{Arrive: 5 * time.Millisecond, Settle: 10 * time.Second})
 			w.must(err)
 			w.logReport(rep)
-			last, back := rep.LastHeard(), rep.Outage.To
+			last, back := rep.LastSent(), rep.Outage.To
 			all, lost := map[string]int{}, map[string]int{}
 			for _, s := range rep.Arrived.Sessions {
 				age := last.Sub(s.Opened)

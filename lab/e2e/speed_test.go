@@ -66,11 +66,11 @@ func TestSilence(t *testing.T) {
 	for range 5 {
 		w.role(r, "primary")
 		w.isPrimary(r)
-		voice, err := r.Voice()
+		sent, err := r.RecordSent()
 		w.must(err)
 		stop := w.babble(r)
-		w.eventually("chatter on the WAN", func() (bool, error) {
-			n, _, _ := voice.Heard()
+		w.eventually("frames on the WAN", func() (bool, error) {
+			n, _, _ := sent.Frames()
 			return n > 50, nil
 		})
 		hook, err := r.Start(w.ctx, "wanfail", "backup")
@@ -78,8 +78,8 @@ func TestSilence(t *testing.T) {
 		w.must(hook.Wait())
 		w.must(r.WaitServices(w.ctx, false))
 		stop()
-		took = append(took, voice.SilentSince().Sub(hook.Started))
-		w.must(voice.Close())
+		took = append(took, sent.LastAt().Sub(hook.Started))
+		w.must(sent.Close())
 	}
 	slices.Sort(took)
 	t.Logf("start of the hook to the last frame: %v", took)

@@ -14,19 +14,19 @@ import (
 // MAC address later than this.
 const silentWithin = 100 * time.Millisecond
 
-// chatter makes the router a master that has reason to speak all the time, and
+// transmitting makes the router a master that transmits all the time, and
 // listens to it.
-func (w *world) chatter(r *lab.Router) *lab.Voice {
+func (w *world) transmitting(r *lab.Router) *lab.Sent {
 	w.Helper()
 	w.startAlone(r)
-	v, err := r.Voice()
+	v, err := r.RecordSent()
 	w.must(err)
 	w.Cleanup(func() { w.must(v.Close()) })
 	ping, err := w.l.Client.Start(w.ctx, "ping", "-q", "-i", "0.002", lab.InternetAddr.String())
 	w.must(err)
 	w.Cleanup(func() { ping.Stop(time.Second) })
 	w.eventually("traffic", func() (bool, error) {
-		n, _, _ := v.Heard()
+		n, _, _ := v.Frames()
 		return n > 20, nil
 	})
 	return v
@@ -40,13 +40,13 @@ func (w *world) startAlone(r *lab.Router) {
 }
 
 // quiet checks that nothing was said later than limit after since.
-func (w *world) quiet(r *lab.Router, v *lab.Voice, since time.Time, limit time.Duration) {
+func (w *world) quiet(r *lab.Router, v *lab.Sent, since time.Time, limit time.Duration) {
 	w.Helper()
 	w.becomesBackup(r)
-	last := v.SilentSince()
+	last := v.LastAt()
 	if late := last.Sub(since); late > limit {
-		_, _, f := v.Heard()
-		w.Errorf("%s spoke until %v after: %s", r.Name, late, f)
+		_, _, f := v.Frames()
+		w.Errorf("%s transmitted until %v after: %s", r.Name, late, f)
 	} else {
 		w.Logf("%s was silent after %v", r.Name, late.Round(100*time.Microsecond))
 	}
@@ -109,7 +109,7 @@ func TestStopIsSilent(t *testing.T) {
 		t.Run(string(backend), func(t *testing.T) {
 			w := build(t, 40*time.Second, lab.Options{Backend: backend})
 			r := w.l.Router(0)
-			v := w.chatter(r)
+			v := w.transmitting(r)
 			since := time.Now()
 			w.must(r.StopKeepalived(w.ctx))
 			// What keepalived says right before it calls the hook.
@@ -136,7 +136,7 @@ func TestStopHookIsKilled(t *testing.T) {
 			if i > 0 {
 				w.run(r, "systemctl", "reset-failed", "keepalived") // so many starts in a row are suspicious
 			}
-			v := w.chatter(r)
+			v := w.transmitting(r)
 			stopped := time.Now()
 			w.must(r.StopKeepalived(w.ctx))
 			// The hook starts later than the command: the limit is the stricter for it.
@@ -149,13 +149,13 @@ func TestStopHookIsKilled(t *testing.T) {
 // stop hook runs.
 const stopLatency = 100 * time.Millisecond
 
-// TestKeepalivedDies without a word, by SIGKILL to all of its processes.
+// TestKeepalivedDies: it exits without notifying, by SIGKILL to all of its processes.
 func TestKeepalivedDies(t *testing.T) {
 	for _, who := range []string{"all", "main"} {
 		t.Run(who, func(t *testing.T) {
 			w := build(t, 40*time.Second, lab.Options{})
 			r := w.l.Router(0)
-			v := w.chatter(r)
+			v := w.transmitting(r)
 			pid := w.out(r, "systemctl", "show", "--property=MainPID", "--value", "keepalived")
 			since := time.Now()
 			if who == "all" {
@@ -251,7 +251,7 @@ func TestFIFO(t *testing.T) {
 				"script_user root\n    vrrp_notify_fifo /run/wanfail.fifo\n    vrrp_notify_fifo_script \"/usr/sbin/wanfail fifo\"", 1)
 		})
 	}
-	v := w.chatter(ar0)
+	v := w.transmitting(ar0)
 	w.must(ar1.StartKeepalived(w.ctx))
 	w.isBackup(ar1)
 	since := time.Now()
@@ -285,9 +285,9 @@ func TestFIFO(t *testing.T) {
 	w.becomesBackup(ar0)
 	w.isPrimary(ar1)
 
-	// The reader dies, and keepalived starts no other: from now on nobody would
-	// hear that another router has become master.
-	v1, err := ar1.Voice()
+	// The reader is killed, and keepalived starts no other: from now on wanfail would
+	// not be notified that another router has become master.
+	v1, err := ar1.RecordSent()
 	w.must(err)
 	since = time.Now()
 	w.run(ar1, "pkill", "-KILL", "-f", "wanfail fifo")

@@ -24,7 +24,7 @@ func TestStartupDelay(t *testing.T) {
 			w := build(t, 40*time.Second, lab.Options{})
 			r := w.l.Router(0)
 			w.keepalivedConf(r, change)
-			v, err := r.Voice()
+			v, err := r.RecordSent()
 			w.must(err)
 			since := time.Now()
 			w.must(r.StartKeepalived(w.ctx))
@@ -34,7 +34,7 @@ func TestStartupDelay(t *testing.T) {
 				t.Errorf("master after %v: nothing was delayed", after)
 			}
 			w.isPrimary(r)
-			if n, f, _ := v.Heard(); n == 0 || f.At.Before(first.At) {
+			if n, f, _ := v.Frames(); n == 0 || f.At.Before(first.At) {
 				t.Errorf("%d frames, the first %v after the hook: %s", n, f.At.Sub(first.At), f)
 			}
 			w.must(v.Close())
@@ -50,15 +50,15 @@ func TestNoPreempt(t *testing.T) {
 	w.must(ar1.StartKeepalived(w.ctx))
 	w.must(ar0.StopKeepalived(w.ctx))
 	w.isPrimary(ar1)
-	v, err := ar0.Voice()
+	v, err := ar0.RecordSent()
 	w.must(err)
 	w.must(ar0.StartKeepalived(w.ctx))
 	w.told(ar0, "BACKUP")
 	time.Sleep(time.Second) // for an election that must not come
 	w.becomesBackup(ar0)
 	w.isPrimary(ar1)
-	if n, f, _ := v.Heard(); n > 0 {
-		t.Errorf("a router that returned spoke: %s", f)
+	if n, f, _ := v.Frames(); n > 0 {
+		t.Errorf("a router that returned transmitted: %s", f)
 	}
 	w.must(v.Close())
 }

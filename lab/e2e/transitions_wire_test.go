@@ -16,7 +16,7 @@ import (
 	"github.com/wanfail/wanfail/lab"
 )
 
-// envFailovers is how many failovers TestOneVoice makes.
+// envFailovers is how many failovers TestOneTransmitter makes.
 const envFailovers = "WANFAIL_FAILOVERS"
 
 // failover is one way for the master's role to leave ar0, and to come back.
@@ -51,10 +51,10 @@ func (w *world) run(r *lab.Router, name string, arg ...string) {
 	w.must(err)
 }
 
-// TestOneVoice listens at both WAN ports over failovers of every kind, with
-// traffic through the routers all the time: the shared MAC address never speaks
-// from both ports at once, and nothing else speaks at all.
-func TestOneVoice(t *testing.T) {
+// TestOneTransmitter listens at both WAN ports over failovers of every kind, with
+// traffic through the routers all the time: the shared MAC address never sends
+// from both ports at once, and no other address sends at all.
+func TestOneTransmitter(t *testing.T) {
 	rounds := 12
 	if s := os.Getenv(envFailovers); s != "" {
 		rounds, _ = strconv.Atoi(s)
@@ -81,9 +81,9 @@ func TestOneVoice(t *testing.T) {
 			}, func() {
 				switch f.changes {
 				case 1:
-					w.speaks(ar1)
+					w.unmuted(ar1)
 				case 2:
-					w.speaks(ar0)
+					w.unmuted(ar0)
 				}
 			})
 			made++
@@ -99,7 +99,7 @@ func TestOneVoice(t *testing.T) {
 				since := time.Now()
 				f.back(w, ar0)
 				return since
-			}, func() { w.speaks(ar0) })
+			}, func() { w.unmuted(ar0) })
 			made++
 			counts["preempt"]++
 			if t.Failed() {
@@ -113,16 +113,16 @@ func TestOneVoice(t *testing.T) {
 	t.Logf("failovers: %v", counts)
 }
 
-// speaks waits until the router is master, with a WAN that is not mute: one that
+// unmuted waits until the router is master, with a WAN that is not mute: one that
 // was silenced a moment ago still has its address.
-func (w *world) speaks(r *lab.Router) {
+func (w *world) unmuted(r *lab.Router) {
 	w.Helper()
 	w.eventually(r.Name+" is master", func() (bool, error) { return r.HoldsVIP() })
 	w.isPrimary(r)
 }
 
 // listen captures both WAN ports over what act starts and settled waits for, and
-// checks who spoke: the master to begin with.
+// checks who transmitted: the master to begin with.
 func (w *world) listen(name string, master *lab.Router, changes int, act func() time.Time, settled func()) {
 	w.Helper()
 	var captures [2]*lab.Capture
@@ -200,7 +200,7 @@ func TestNoisyPort(t *testing.T) {
 	w.role(r, "primary")
 	w.run(r, "sysctl", "-qw", "net.ipv6.conf.eth2.disable_ipv6=0")
 	if !noisy() {
-		t.Error("status does not warn of a parent that speaks IPv6")
+		t.Error("status does not warn of a parent that uses IPv6")
 	}
 	w.run(r, "sysctl", "-qw", "net.ipv6.conf.eth2.disable_ipv6=1")
 	if noisy() {

@@ -48,7 +48,7 @@ var fromLAN = []row{
 		w.hold(500 * time.Millisecond)
 		after, _ := w.wan(r)
 		w.want(before == after && before.IsValid(), "the address was %v and is %v", before, after)
-		return "nothing: DHCP is heard on the WAN alone"
+		return "nothing: DHCP is received on the WAN alone"
 	}},
 	{"IPv6 router advertisements", func(w *world) string {
 		r, c := w.l.Router(0), w.raw(w.l.Client)

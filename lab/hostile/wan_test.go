@@ -209,9 +209,9 @@ var fromWAN = []row{
 	{"IPv6: router advertisements with a default route, a prefix and a name server", func(w *world) string {
 		r, s := w.l.Router(0), w.server()
 		s.gives(honest)
-		voice, err := r.Voice()
+		sent, err := r.RecordSent()
 		w.must(err)
-		defer voice.Close()
+		defer sent.Close()
 		seen, err := w.l.Capture(r.WAN(), nil)
 		w.must(err)
 		defer seen.Close()
@@ -231,9 +231,9 @@ var fromWAN = []row{
 	{"everything above, to a backup", func(w *world) string {
 		r, s := w.l.Router(1), w.server()
 		w.run(r, "wanfail", "backup")
-		voice, err := r.Voice()
+		sent, err := r.RecordSent()
 		w.must(err)
-		defer voice.Close()
+		defer sent.Close()
 		m, err := dhcpv4.NewDiscovery(lab.SharedMAC())
 		w.must(err)
 		addr := netip.MustParsePrefix(honest).Addr()
@@ -246,7 +246,7 @@ var fromWAN = []row{
 			s.send(advertisement())
 		}
 		w.hold(time.Second)
-		n, first, _ := voice.Heard()
+		n, first, _ := sent.Frames()
 		w.want(n == 0, "%d frames with the shared MAC, the first: %v", n, first)
 		w.want(w.report(r).Role.String() == "backup", "the role changes")
 		return "not one frame with the shared MAC"
@@ -317,7 +317,7 @@ var fromWANPair = []row{
 		w.want(!addr.IsValid(), "the WAN has %v", addr)
 		w.oneMaster(0)
 		w.want(before == 1, "%d masters before", before)
-		return "refused (`conflict`); still one MASTER: the peer's adverts are heard"
+		return "refused (`conflict`); still one MASTER: the peer's adverts are received"
 	}},
 }
 

@@ -273,7 +273,7 @@ func testAmnesia(l *line) {
 }
 
 // testTakeover: the routers take turns. The address stays, the lease is never
-// given back, and the one that is backup is not heard.
+// given back, and the one that is backup transmits nothing.
 func testTakeover(l *line) {
 	l.serve(usual(time.Hour))
 	a, b := l.router(), l.router()
@@ -282,15 +282,15 @@ func testTakeover(l *line) {
 	for range 3 {
 		a.become(hooks.Backup)
 		a.settle()
-		silent := len(a.voice())
+		silent := len(a.sentShared())
 		b.become(hooks.Primary)
 		if now := b.holdsLease(time.Second); now != addr {
 			l.t.Errorf("%s has %v, the other had %v", b.port, now, addr)
 		}
 		b.until("confirmed", 5*time.Second, func(w hooks.WAN) bool { return w.State == "bound" })
 		a.settle()
-		if heard := a.voice()[silent:]; len(heard) > 0 {
-			l.t.Errorf("%s is backup and says %v", a.port, heard)
+		if late := a.sentShared()[silent:]; len(late) > 0 {
+			l.t.Errorf("%s is backup and transmits %v", a.port, late)
 		}
 		a, b = b, a
 	}
@@ -306,7 +306,7 @@ func testTakeover(l *line) {
 	}
 }
 
-// voice is all that the router has sent with the shared address.
-func (r *router) voice() []lab.Frame {
+// sentShared is all that the router has sent with the shared address.
+func (r *router) sentShared() []lab.Frame {
 	return r.wire.Frames(func(f lab.Frame) bool { return f.FromMachine && f.Src().String() == shared })
 }

@@ -23,7 +23,7 @@ func document(all []comparison, versions map[string]string) string {
 	fmt.Fprintf(&b, "\nThe server is dnsmasq %s on the same switch.\n", versions["dnsmasq"])
 
 	b.WriteString("\n## An acquisition\n\n")
-	b.WriteString("Without a memory (first) and with the lease of a moment ago (again). Times are the median of seven, from the start of the client to the address in the kernel.\n\n")
+	b.WriteString("Without a remembered lease (first) and with the lease of a moment ago (again). Times are the median of seven, from the start of the client to the address in the kernel.\n\n")
 	row(&b, all, "", func(c comparison) string { return c.name })
 	b.WriteString(strings.Repeat("|---", len(all)+1) + "|\n")
 	row(&b, all, "first: DHCP packets sent", func(c comparison) string { return phaseList(c.cold[0].messages) })
@@ -162,7 +162,7 @@ const docTail = `
 ## Why wanfail's are as they are
 
 - **No delay before the first DISCOVER.** RFC 2131 4.4.1 wants one to ten seconds so that a town that gets its power back does
-  not speak at once. A failover is one router speaking in place of another.
+  not transmit at once. A failover is one router transmitting in place of another.
 - **No ARP before the address.** A probe (4.4.1, RFC 5227) costs seconds, and the other router may have held the address a moment ago
   with this very MAC. The gratuitous ARP comes after the address, when there is something to announce.
 - **The message type comes first**, where some servers look for it, and in the list of requests 121 stands before 33 and 3, which RFC 3442 wants.

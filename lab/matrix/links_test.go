@@ -55,7 +55,7 @@ func testCarrier(r *router) {
 	if now := r.holds(); now.addr != addr || now.index != before.index || now.gateway != before.gateway {
 		r.t.Errorf("the kernel holds %+v, before %+v", now, before)
 	}
-	for _, f := range r.voice() {
+	for _, f := range r.sentShared() {
 		_, arp := f.ARP()
 		if _, dhcp := f.DHCP(); !arp && !dhcp {
 			r.t.Errorf("sent %v: %x", f, f.Data)

@@ -26,7 +26,7 @@ func TestConfiguration(t *testing.T) {
 		{"rapid commit", "dnsmasq", testRapidCommit},
 		{"broadcast", "dnsmasq", testBroadcast},
 		{"release", "kea", testRelease},
-		{"release without memory of the server", "udhcpd", testRelease},
+		{"release without the remembered server", "udhcpd", testRelease},
 		{"no server", "dnsmasq", testNoServer},
 		{"unexpected address", "isc", testUnexpected},
 		{"keeper restarts", "kea", testKeeperRestarts},
@@ -150,8 +150,8 @@ func testRelease(l *line) {
 		m.Dst()[0]&1 != 0 || m.m.ClientHWAddr.String() != shared || m.m.RequestedIPAddress() != nil {
 		l.t.Errorf("RELEASE to %v: %s", m.Dst(), m.m.Summary())
 	}
-	if voice := a.voice(); len(voice) > 0 && !bytes.Equal(voice[len(voice)-1].Data, m.Data) {
-		l.t.Errorf("after the RELEASE: %v", voice[len(voice)-1])
+	if sent := a.sentShared(); len(sent) > 0 && !bytes.Equal(sent[len(sent)-1].Data, m.Data) {
+		l.t.Errorf("after the RELEASE: %v", sent[len(sent)-1])
 	}
 	if files, _ := filepath.Glob(a.dir + "/*.lease"); len(files) != 0 {
 		l.t.Errorf("remembered: %v", files)
@@ -182,7 +182,7 @@ func (r *router) findings() map[string]int {
 	return n
 }
 
-// testNoServer: nobody answers. Status and log say so once, whatever the number
+// testNoServer: no server answers. Status and log say so once, whatever the number
 // of attempts, and take it back once.
 func testNoServer(l *line) {
 	l.address(usual(0).addr)

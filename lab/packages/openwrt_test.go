@@ -130,12 +130,12 @@ func TestProtoHandler(t *testing.T) {
 	}
 	handler(t, nil, "wanfail", "dump").want(t, 0,
 		"proto_config_add_defaults", "dump:wanfail [no_device=1] [no_proto_task=1] [available=1]")
-	poke := `ubus [-S] [call] [service] [signal] [{"name":"wanfail","signal":1}]`
-	handler(t, nil, "wanfail", "setup", "isp", `{"proto":"wanfail"}`).want(t, 0, poke)
+	hangup := `ubus [-S] [call] [service] [signal] [{"name":"wanfail","signal":1}]`
+	handler(t, nil, "wanfail", "setup", "isp", `{"proto":"wanfail"}`).want(t, 0, hangup)
 	handler(t, nil, "wanfail", "teardown", "isp", `{"proto":"wanfail"}`).want(t, 0)
-	// Without a keeper there is nobody to poke, and that is no failed setup.
+	// Without a keeper no process gets the SIGHUP, and that is no failed setup.
 	r.answer(t, "ubus", "exit 4")
-	handler(t, nil, "wanfail", "setup", "isp", `{"proto":"wanfail"}`).want(t, 0, poke)
+	handler(t, nil, "wanfail", "setup", "isp", `{"proto":"wanfail"}`).want(t, 0, hangup)
 	// Included by another script it only defines its functions.
 	handler(t, []string{"INCLUDE_ONLY=1"}, "wanfail", "setup", "isp", "{}").want(t, 0)
 }

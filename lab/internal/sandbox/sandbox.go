@@ -61,7 +61,7 @@ const labPriority = -10
 
 // init keeps the main goroutine on the main thread, and with it all others off
 // it: threads that enter a machine's namespaces are thrown away afterwards,
-// which the main thread cannot be, and /proc/self speaks for the main thread.
+// which the main thread cannot be, and /proc/self is that of the main thread.
 func init() { runtime.LockOSThread() }
 
 // Main must be the first call of main or TestMain, and never returns: prepare
