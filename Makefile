@@ -46,7 +46,7 @@ image: needs-demo $(LAB)
 demo: needs-demo wanfail $(LAB)
 	$(LAB) demo --scenario $(SCENARIO) --binary ./wanfail
 
-# The stopwatch: writes docs/BENCHMARKS.md, a quarter of an hour. QUICK=1 prints
+# Measures: writes docs/BENCHMARKS.md, a quarter of an hour. QUICK=1 prints
 # a few rounds of each.
 bench: wanfail image
 	LAB_IMAGE=$$($(LAB) image) $(LAB) bench $(if $(QUICK),--quick,--out docs/BENCHMARKS.md)

@@ -126,8 +126,8 @@ func (c *Client) wake() {
 	}
 }
 
-// Run acquires a lease and keeps it until ctx ends, then returns nil at once and
-// without a word: no RELEASE, and no packet leaves after it has returned. Every
+// Run acquires a lease and keeps it until ctx ends, then returns nil at
+// once: it sends no RELEASE, and no packet leaves after it has returned. Every
 // change of state, lease or diagnosis is sent to updates, which is not closed; if
 // the consumer is slow, old ones are dropped in favour of new ones. With a valid
 // remembered lease the first Update carries it, and nothing is sent before it

@@ -44,7 +44,7 @@ func FuzzParseNotice(f *testing.F) {
 
 // keepalived terminates the reader before it writes STOP: both lines that come
 // after the context has ended must be read.
-func TestReadFIFOHearsLastWords(t *testing.T) {
+func TestReadFIFOAfterSIGTERM(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fifo")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-// Package bench is the stopwatch: wanfail against what people use today, in the
+// Package bench measures: wanfail against what people use today, in the
 // lab, in one run, the contestants taking turns. Run measures everything and
 // Write puts it into a table.
 //
