@@ -62,7 +62,7 @@ type Client struct {
 	dice      *rand.Rand
 
 	running atomic.Bool
-	poke    chan struct{} // capacity 1: something below has changed
+	changed chan struct{} // capacity 1: something below has changed
 
 	mu    sync.Mutex
 	up    bool
@@ -89,7 +89,7 @@ func New(cfg Config, log *slog.Logger) (*Client, error) {
 		clock:     bootClock{},
 		transport: &sockets{iface: cfg.Interface, mac: cfg.MAC, priority: cfg.Priority},
 		dice:      rand.New(rand.NewChaCha8(seed)),
-		poke:      make(chan struct{}, 1),
+		changed:   make(chan struct{}, 1),
 		up:        true,
 	}, nil
 }
@@ -121,7 +121,7 @@ func (c *Client) Confirm() {
 
 func (c *Client) wake() {
 	select {
-	case c.poke <- struct{}{}:
+	case c.changed <- struct{}{}:
 	default:
 	}
 }

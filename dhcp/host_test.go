@@ -249,7 +249,7 @@ func TestLoopComparesWithTheRouter(t *testing.T) {
 		if n := b.logged.count("cannot compare leases"); n != 1 {
 			t.Errorf("said %d times", n)
 		}
-		// Many pokes in a row ask once.
+		// Many requests in a row are one.
 		host.Networks, host.Addresses = nil, nil
 		time.Sleep(2 * time.Minute)
 		if newest().State != Bound {

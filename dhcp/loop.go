@@ -75,8 +75,8 @@ func (l *loop) run() {
 			l.feed(evTick{})
 		case d := <-l.packets:
 			l.packet(d)
-		case <-l.poke:
-			l.poked()
+		case <-l.changed:
+			l.requested()
 		}
 	}
 }
@@ -268,8 +268,8 @@ func (l *loop) trouble(what string, err error) {
 	l.log.Log(l.ctx, level, what, "error", err)
 }
 
-// poked passes on what the consumer said.
-func (l *loop) poked() {
+// requested passes on what the consumer has asked for.
+func (l *loop) requested() {
 	l.mu.Lock()
 	up, downs, doubt := l.Client.up, l.Client.downs, l.doubt
 	l.doubt = false

@@ -312,7 +312,7 @@ func TestRememberedLease(t *testing.T) {
 	if r.m.lease != l || r.m.diag != NoAnswer || r.now > 1015*time.Second || len(r.sent) != rebootTries {
 		t.Errorf("%v, diagnosis %v, after %d packets at %v", r.m.lease, r.m.diag, len(r.sent), r.now)
 	}
-	// It is ours, but the network may want to hear of it: soon, and then ever more
+	// It is ours, but the network may want to be asked: soon, and then ever more
 	// rarely until the usual times.
 	var waits []time.Duration
 	before := r.now

@@ -44,7 +44,7 @@ func ParseNotice(line string) (Notice, error) {
 // states: it terminates its FIFO script first and writes STOP then.
 const drainLimit = 5 * time.Second
 
-// fifoRoom is how much of what keepalived writes is kept while nobody reads: the
+// fifoRoom is how much of what keepalived writes is kept until it is read: the
 // most that the kernel gives without asking (fs.pipe-max-size).
 const fifoRoom = 1 << 20
 

@@ -99,7 +99,7 @@ func TestCalledOffBackupIsObeyed(t *testing.T) {
 
 // A hook that finds a newer backup on record mutes the WANs: the hook of that
 // request may have been killed, and no keeper runs.
-func TestStandInSilences(t *testing.T) {
+func TestNewerBackupIsExecuted(t *testing.T) {
 	l := newLonely(t)
 	newer := Intent{Role: Backup, Token: token(2), State: "STOP"}
 	l.record(newer)

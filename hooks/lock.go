@@ -141,7 +141,7 @@ func queueFor(ctx context.Context, f *os.File) (*os.File, error) {
 }
 
 // block waits for the lock on f and gives it to the first that waits, until
-// nobody waits any more.
+// none is left.
 func (q *lockQueue) block(key lockKey, f *os.File) {
 	for f != nil {
 		err := flock(f, unix.LOCK_EX)

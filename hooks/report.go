@@ -15,7 +15,7 @@ type Report struct {
 	Version    string    `json:"version"`
 	PID        int       `json:"pid"` // of the keeper; 0: none runs, and this is what was found without one
 	Role       Role      `json:"role"`
-	Since      time.Time `json:"since,omitzero"` // zero: nobody has asked yet, and no keeper runs
+	Since      time.Time `json:"since,omitzero"` // zero: no role was requested yet, and no keeper runs
 	By         string    `json:"by"`             // who asked for the role
 	Changes    int       `json:"role_changes"`   // of the role since the keeper started
 	VRRP       []VRRP    `json:"vrrp"`           // what keepalived said last

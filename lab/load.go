@@ -73,7 +73,7 @@ type LoadReport struct {
 	Min, Median, Max time.Duration
 }
 
-// Lost counts the dead ones, pushed and echoed.
+// Lost counts the lost ones, pushed and echoed.
 func (r LoadReport) Lost() (push, echo int) {
 	for _, s := range r.Sessions {
 		switch {
@@ -267,7 +267,7 @@ func (ld *Load) Mark() time.Time {
 // errStalled is the outcome of a session without data and without an error.
 var errStalled = errors.New("stalled")
 
-// Settle waits until each session is dead or has received data lately, and
+// Settle waits until each session is lost or has received data lately, and
 // later than after; where ctx ends first, those without are lost.
 func (ld *Load) Settle(ctx context.Context, after time.Time) LoadReport {
 	alive := func(s *session) bool {

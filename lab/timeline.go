@@ -302,7 +302,7 @@ func (t *Timeline) lanFrame(r *Router, f Frame) {
 	}
 }
 
-// wanFrame notes what a router says on the WAN.
+// wanFrame notes what a router sends on the WAN.
 func (t *Timeline) wanFrame(r *Router, f Frame) {
 	if !f.FromMachine {
 		return

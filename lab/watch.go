@@ -150,7 +150,7 @@ func receiveQdiscs(s *nl.NetlinkSocket, out chan<- qdiscUpdate) {
 	}
 }
 
-// qdisc notes when what the WAN has to say is thrown away, and when it is not
+// qdisc notes when what the WAN sends is dropped, and when it is not
 // any more.
 func (w *netlinkWatch) qdisc(u qdiscUpdate) {
 	if u.index != w.wan {

@@ -185,7 +185,7 @@ func TestInitBothDialects(t *testing.T) {
 }
 
 // A daemon that died leaves its pid file: status says 1, which is not running.
-func TestInitDeadDaemonIsStarted(t *testing.T) {
+func TestInitExitedDaemonIsStarted(t *testing.T) {
 	f := newFakeInit(t)
 	f.lsb("dnsmasq", "")
 	check(t, f.converge(true, "dnsmasq")[0], true, "")
@@ -251,7 +251,7 @@ func TestInitErrorsCarryWhatTheScriptSaid(t *testing.T) {
 	check(t, f.converge(true, "unknown")[0], false, "not to be had")
 }
 
-func TestInitRefusesScriptsThatCannotTell(t *testing.T) {
+func TestInitRefusesScriptsWithoutAState(t *testing.T) {
 	f := newFakeInit(t)
 	f.write("old", "#!/bin/sh DIR/rc.common\nstart() { :; }\n", 0o755)
 	f.write("plain", "#!/bin/sh\necho usage: start stop\n", 0o755)

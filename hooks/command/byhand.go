@@ -53,5 +53,5 @@ func advice(d hooks.Dispute) string {
 	if d.ByHand.Role == hooks.Primary {
 		return ""
 	}
-	return "; to hand the role to the peer, run `wanfail drill` or stop keepalived"
+	return "; to move the role to the peer, run `wanfail drill` or stop keepalived"
 }

@@ -30,8 +30,8 @@ type Router interface {
 	Restore() error
 	// Reports are the keeper's, as they change.
 	Reports() <-chan hooks.Report
-	// Sights tell who has the virtual addresses, as that changes; nil where nobody
-	// can be asked from here.
+	// Sights tell who has the virtual addresses, as that changes; nil where the peer
+	// cannot be asked from here.
 	Sights() <-chan Sight
 }
 

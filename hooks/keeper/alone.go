@@ -64,10 +64,10 @@ func Silence(ctx context.Context, o Options, i hooks.Intent) error {
 	return nil
 }
 
-// keeperKnows reports whether a keeper lives and the record wants some WAN to be
-// primary. Which of the links that is only the keeper can tell, where the
-// configuration cannot be read any more; it hears of the intent by the record, if not
-// by this hook.
+// keeperKnows reports whether a keeper runs and some WAN is to be primary according
+// to the record. Which of the links that is only the keeper knows, where the
+// configuration cannot be read any more; it reads the intent in the record, even if
+// this hook does not reach it.
 func (l *lone) keeperKnows(ctx context.Context) bool {
 	store, err := hooks.OpenStore(l.RunDir)
 	if err != nil {

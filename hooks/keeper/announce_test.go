@@ -71,7 +71,7 @@ func TestAnnouncedAgain(t *testing.T) {
 }
 
 // Without a keeper nothing is announced, and that is no error.
-func TestAnnouncedByNobody(t *testing.T) {
+func TestAnnounceWithoutKeeper(t *testing.T) {
 	w := newLine(t)
 	if err := w.hook().Announce(t.Context(), w.intent(hooks.Primary)); err != nil {
 		t.Error(err)

@@ -65,8 +65,8 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// The roles are told once each, in order, with who asked.
-func TestRolesAreTold(t *testing.T) {
+// The roles are reported once each, in order, with who asked.
+func TestRolesAreReported(t *testing.T) {
 	w := newLine(t)
 	told := make(chan string, 10)
 	w.keeper(func(o *keeper.Options) {

@@ -68,7 +68,7 @@ func TestPrimaryAndBack(t *testing.T) {
 }
 
 // The keeper goes and comes: nothing changes in the kernel.
-func TestRestartIsNotFelt(t *testing.T) {
+func TestRestartChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	stop := w.keeper()
 	w.become(hooks.Primary)
@@ -164,7 +164,7 @@ func TestParentGoesAndComesBack(t *testing.T) {
 }
 
 // keepalived exits without notifying.
-func TestDeadMan(t *testing.T) {
+func TestKeepalivedExitsWithoutNotifying(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
 	p, kill := w.process()
@@ -188,7 +188,7 @@ func TestDeadMan(t *testing.T) {
 
 // The keeper gets a role request from the hook before it reads it in the record.
 // Then, too, it must go on watching keepalived when the hook has ended.
-func TestDeadManOutlivesTheHook(t *testing.T) {
+func TestKeepalivedIsWatchedAfterTheHook(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
 	p, kill := w.process()

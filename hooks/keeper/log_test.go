@@ -78,7 +78,7 @@ func inQuotes(text string) (words []string) {
 // change of the lease, none for anything else, in the words and with the keys
 // that docs/status.md lists, all of which occur; and what status says meanwhile
 // is in its words, too.
-func TestLogTellsEachChangeOnce(t *testing.T) {
+func TestLogHasEachChangeOnce(t *testing.T) {
 	w := newLine(t)
 	root := nstest.Image(t)
 	serve := func(options ...string) (stop func()) {
@@ -229,12 +229,12 @@ func TestLogTellsEachChangeOnce(t *testing.T) {
 	}
 	for k := range found {
 		if _, ok := documented[k]; !ok {
-			t.Errorf("docs/status.md does not tell of: %s", k)
+			t.Errorf("docs/status.md does not list: %s", k)
 		}
 	}
 	for k, rare := range documented {
 		if !found[k] && !rare {
-			t.Errorf("docs/status.md tells of what is not logged: %s", k)
+			t.Errorf("docs/status.md lists what is not logged: %s", k)
 		}
 	}
 

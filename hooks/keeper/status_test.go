@@ -60,7 +60,7 @@ func TestStatusFromTheFirstMoment(t *testing.T) {
 
 // Without a keeper, status shows what a keeper would decide: a master whose FIFO is
 // no longer read is backup.
-func TestLookAtADeadReader(t *testing.T) {
+func TestLookAfterTheReaderExited(t *testing.T) {
 	w := newLine(t)
 	keepalived, end := w.process()
 	defer end()
@@ -85,7 +85,7 @@ func TestLookAtADeadReader(t *testing.T) {
 
 // A keeper that starts with the record of a keepalived, or a reader of its FIFO,
 // that has exited is backup from the start: no link is made that is then deleted.
-func TestRecordOfTheDead(t *testing.T) {
+func TestRecordOfAnExitedKeepalived(t *testing.T) {
 	w := newLine(t)
 	for _, dead := range []string{"keepalived", "reader"} {
 		keepalived, end := w.process()

@@ -323,7 +323,7 @@ func TestHealingDoesNotFight(t *testing.T) {
 	w.eventually("healed", 15*time.Second, func() bool { _, now, ok := w.holds(); return ok && now == addr })
 }
 
-// fighting services come back as soon as they are stopped, and tell so.
+// fighting services restart as soon as they are stopped, and report that.
 type fighting struct {
 	*fakeServices
 	changes chan string
@@ -356,7 +356,7 @@ func (f *fighting) Stop(ctx context.Context, name string) error {
 
 // A service that does not stay down is stopped again and again, but not without
 // a pause; the same for a watch that ends.
-func TestServicesAreNotFoughtFor(t *testing.T) {
+func TestServiceRepairsArePaced(t *testing.T) {
 	w := newLine(t)
 	f := &fighting{fakeServices: w.services, changes: make(chan string, 8)}
 	w.keeper(func(o *keeper.Options) { o.Services = f })

@@ -125,7 +125,7 @@ func TestColourIsOnlyColour(t *testing.T) {
 	}
 }
 
-func TestSummaryTellsWhatWentWrong(t *testing.T) {
+func TestSummaryShowsWhatWentWrong(t *testing.T) {
 	r := &lab.Report{Scenario: lab.Stop, From: "ar0", To: "ar1", Releases: 2, Overlap: time.Second, Silence: 2 * time.Second}
 	r.Load.Sessions = make([]lab.SessionReport, 4)
 	r.Load.Survived = 3

@@ -66,7 +66,7 @@ func TestAnnouncements(t *testing.T) {
 
 // TestTakeoverByMistake: no advert passes between the routers for a while, ar1
 // takes over and gives way when adverts arrive again. ar0 was master all the
-// time, and hears a lower advert: it tells the ISP's switch where the MAC address
+// time, and receives a lower advert: it shows the ISP's switch where the MAC address
 // is.
 func TestTakeoverByMistake(t *testing.T) {
 	for _, channel := range []string{"hooks", "fifo"} {

@@ -119,9 +119,9 @@ func (w *world) sessions() (live func(after time.Time)) {
 	}
 }
 
-// TestCheckDeadISP: a line that is dead behind the port, for both routers alike,
+// TestCheckFailedISP: a line that fails behind the port, for both routers alike,
 // shows in the master's adverts and takes nothing away from the LAN.
-func TestCheckDeadISP(t *testing.T) {
+func TestCheckFailedISP(t *testing.T) {
 	w := build(t, 60*time.Second, lab.Options{WANOptions: []string{"option arp_interval '1'"}})
 	// Twice as fast; the weights are what matters.
 	w.shipped("keepalived-check.conf", "interval 2\n", "interval 1\n")

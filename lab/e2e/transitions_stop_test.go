@@ -120,7 +120,7 @@ func TestStopIsSilent(t *testing.T) {
 	}
 }
 
-// TestStopHookIsKilled: the stop hook dies at any point, or is none of ours at
+// TestStopHookIsKilled: the stop hook is killed at any point, or is none of ours at
 // all. Then keepalived's end says the rest.
 func TestStopHookIsKilled(t *testing.T) {
 	w := build(t, 90*time.Second, lab.Options{})
@@ -199,7 +199,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("services were %s and are %s", pids, now)
 	}
 	w.isPrimary(r)
-	// The dead man's switch still hangs on the process that reloaded.
+	// The process that reloaded is still watched.
 	w.run(r, "systemctl", "kill", "--signal=KILL", "keepalived")
 	w.becomesBackup(r)
 }

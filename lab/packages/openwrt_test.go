@@ -181,7 +181,7 @@ func TestUCIDefaults(t *testing.T) {
 		}
 	}
 
-	// A router on which all is set hears nothing.
+	// A router on which all is set gets no message.
 	r.answer(t, "dnsmasq", "exit 1")
 	r.answer(t, "odhcpd", "exit 1")
 	r.answer(t, "uci", `case "$*" in

@@ -141,7 +141,7 @@ func killGroup(pid int, ended <-chan struct{}) {
 // (SIGPIPE) once we have closed our end; nor may it grow: a daemon that goes on
 // writing to it gets EPERM and takes no memory.
 func outputFile(size int) (*os.File, error) {
-	f, err := memory("output")
+	f, err := memfd("output")
 	if err != nil {
 		return nil, err
 	}
@@ -156,9 +156,9 @@ func outputFile(size int) (*os.File, error) {
 }
 
 // inputFile makes a file to read text from: a program that does not read it
-// holds up nobody.
+// delays nothing.
 func inputFile(text string) (*os.File, error) {
-	f, err := memory("input")
+	f, err := memfd("input")
 	if err != nil {
 		return nil, err
 	}
@@ -172,8 +172,8 @@ func inputFile(text string) (*os.File, error) {
 	return f, nil
 }
 
-// memory makes a file that exists in memory only.
-func memory(name string) (*os.File, error) {
+// memfd makes a file that exists in memory only.
+func memfd(name string) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
 	if errors.Is(err, unix.EINVAL) { // Linux before 6.3
 		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)

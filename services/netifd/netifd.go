@@ -4,7 +4,7 @@
 // finds it either: the firewall has no device in its zone, dnsmasq no name
 // servers and miniupnpd no external interface. With an `option proto 'wanfail'`
 // interface of the same name, whose handler the OpenWrt package installs, they
-// learn what the keeper says here.
+// learn what the keeper publishes here.
 //
 // netifd marks the device as external: it neither sets it up or down nor puts
 // an address on it. It does enter the routes it is told of, by replacing those

@@ -58,7 +58,7 @@ func (m *Machine) Report(now time.Duration, wall func(time.Duration) time.Time) 
 	return r
 }
 
-// failing begins what a report says of a conntrackd that fails.
+// failing begins the state of a conntrackd that fails.
 const failing = "failing: "
 
 // replication says how conntrackd does: how its last job ended.
