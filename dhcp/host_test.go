@@ -1,11 +1,13 @@
 package dhcp
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -197,15 +199,37 @@ func TestRoutesThroughBroadcast(t *testing.T) {
 	}
 }
 
+// fakeRouter is what a client is told of the router around it.
+type fakeRouter struct {
+	mu      sync.Mutex
+	answer  Host
+	failure error
+	calls   int
+}
+
+func (r *fakeRouter) host() (Host, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls++
+	return r.answer, r.failure
+}
+
+// set changes the router, and returns how often it was asked so far.
+func (r *fakeRouter) set(h Host, failure error) (calls int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answer, r.failure = h, failure
+	return r.calls
+}
+
 // A loop with a router around it.
 func TestLoopComparesWithTheRouter(t *testing.T) {
 	cfg := testConfig()
-	host := Host{ParentMTU: 1500}
-	var failure error
-	calls := 0
-	cfg.Host = func() (Host, error) { calls++; return host, failure }
+	router := &fakeRouter{}
+	cfg.Host = router.host
 	inBubble(t, cfg, func(b *bubble) {
-		host.Networks = []Network{{pfx("192.0.2.0/24"), "network of br-lan"}}
+		lan := Network{pfx("192.0.2.0/24"), "network of br-lan"}
+		router.set(Host{Networks: []Network{lan}}, nil)
 		b.run()
 		newest := b.drain()
 		time.Sleep(time.Hour)
@@ -218,14 +242,14 @@ func TestLoopComparesWithTheRouter(t *testing.T) {
 		if got := b.net.log(); slices.Contains(got, "REQUEST") {
 			t.Errorf("sent %v", got)
 		}
-		host.Networks = nil
+		router.set(Host{}, nil)
 		time.Sleep(2 * time.Minute)
 		if u := newest(); u.State != Bound || u.Diagnosis != OK {
 			t.Fatalf("without the conflict: %+v", u)
 		}
 		// The LAN gets a network that has a route of the lease, then one that has its
 		// address: seen when the keeper says anything.
-		host.Addresses = ips("192.0.2.1")
+		router.set(Host{Addresses: ips("192.0.2.1")}, nil)
 		b.client.Carrier(true)
 		if u := newest(); u.Lease == nil || u.Lease.Gateway.IsValid() || len(u.Lease.Omitted) != 1 {
 			t.Errorf("with the gateway's address on the LAN: %+v with %+v", u, u.Lease)
@@ -233,14 +257,13 @@ func TestLoopComparesWithTheRouter(t *testing.T) {
 		if n := b.logged.count("left out of the lease: route to 0.0.0.0/0"); n != 1 {
 			t.Errorf("said %d times", n)
 		}
-		host.Networks = []Network{{pfx("192.0.2.0/24"), "network of br-lan"}}
-		failure = fmt.Errorf("out of order")
+		router.set(Host{Networks: []Network{lan}}, errors.New("out of order"))
 		time.Sleep(2 * time.Second)
 		b.client.Carrier(true)
 		if u := newest(); u.Lease == nil {
 			t.Errorf("without an answer: %+v", u)
 		}
-		failure = nil
+		router.set(Host{Networks: []Network{lan}}, nil)
 		time.Sleep(2 * time.Second)
 		b.client.Carrier(true)
 		if u := newest(); u.Lease != nil || u.Diagnosis != Conflict {
@@ -250,18 +273,18 @@ func TestLoopComparesWithTheRouter(t *testing.T) {
 			t.Errorf("said %d times", n)
 		}
 		// Many requests in a row are one.
-		host.Networks, host.Addresses = nil, nil
+		router.set(Host{}, nil)
 		time.Sleep(2 * time.Minute)
 		if newest().State != Bound {
 			t.Fatalf("%+v", newest())
 		}
-		before := calls
+		before := router.set(Host{}, nil)
 		for range 100 {
 			b.client.Carrier(true)
 			newest()
 		}
-		if calls-before > 1 {
-			t.Errorf("asked %d times at once", calls-before)
+		if n := router.set(Host{}, nil) - before; n > 1 {
+			t.Errorf("asked %d times at once", n)
 		}
 	})
 }

@@ -31,8 +31,7 @@ type loop struct {
 	xid     atomic.Uint32 // of the exchange, for the reader of packets
 	pending []Update
 	last    Update
-	downs   int  // of Client.downs, seen so far
-	up      bool // Client.up as the machine knows it
+	downs   int // of Client.downs, seen so far
 	faults  map[string]bool
 
 	host   Host          // of Config.Host, as it was at the time asked
@@ -84,9 +83,9 @@ func (l *loop) run() {
 // begin reads the lease file.
 func (l *loop) begin() evStart {
 	l.mu.Lock()
-	l.downs, l.up = l.Client.downs, l.Client.up
+	l.downs = l.Client.downs
+	e := evStart{carrier: l.Client.up}
 	l.mu.Unlock()
-	e := evStart{carrier: l.up}
 	m, err := l.cfg.recall(l.clock.now())
 	if err != nil {
 		l.log.Debug("remembered lease is not usable", "file", l.cfg.LeaseFile.String(), "error", err)
@@ -277,7 +276,7 @@ func (l *loop) requested() {
 	if l.downs != downs && up {
 		l.feed(evCarrier{up: false})
 	}
-	l.downs, l.up = downs, up
+	l.downs = downs
 	l.again = max(l.clock.now(), l.asked+recheckSpacing)
 	l.feed(evCarrier{up: up})
 	if doubt {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,13 +54,23 @@ func TestLoopOpensAnew(t *testing.T) {
 		b.run()
 		b.drain()
 		synctest.Wait()
-		first := b.net.last
+		last := func() (c *fakeConn) {
+			b.net.do(func() { c = b.net.last })
+			return c
+		}
+		first := last()
 		b.net.do(func() { b.net.fail = unix.ENETDOWN })
 		time.Sleep(6 * time.Second)
 		b.net.do(func() { b.net.fail = nil })
 		time.Sleep(time.Minute)
-		if b.net.last == first || b.net.opened() != 1 {
-			t.Errorf("%d sockets, the old one: %v", b.net.opened(), b.net.last == first)
+		if last() == first || b.net.opened() != 1 {
+			t.Errorf("%d sockets, the old one: %v", b.net.opened(), last() == first)
+		}
+		second := last()
+		b.net.do(func() { second.receive(datagram{err: unix.ENETDOWN}) })
+		time.Sleep(time.Minute)
+		if last() == second || b.net.opened() != 1 {
+			t.Errorf("after an error of reading: %d sockets, the old one: %v", b.net.opened(), last() == second)
 		}
 	})
 }
@@ -67,14 +78,14 @@ func TestLoopOpensAnew(t *testing.T) {
 // Trouble is said once, and again when it comes back after it was over.
 func TestLoopSaysTroubleOnce(t *testing.T) {
 	cfg := testConfig()
-	var failure error
-	cfg.Host = func() (Host, error) { return Host{}, failure }
+	router := &fakeRouter{}
+	cfg.Host = router.host
 	inBubble(t, cfg, func(b *bubble) {
 		b.run()
 		newest := b.drain()
 		newest()
 		for i, want := range []int{1, 2} {
-			failure = errors.New("out of order")
+			router.set(Host{}, errors.New("out of order"))
 			for range 5 {
 				time.Sleep(2 * time.Second)
 				b.client.Carrier(true)
@@ -83,7 +94,7 @@ func TestLoopSaysTroubleOnce(t *testing.T) {
 			if n := b.logged.count("cannot compare leases"); n != want {
 				t.Errorf("round %d: said %d times", i, n)
 			}
-			failure = nil
+			router.set(Host{}, nil)
 			time.Sleep(2 * time.Second)
 			b.client.Carrier(true)
 			newest()
@@ -219,22 +230,46 @@ func TestLeaseAtItsBounds(t *testing.T) {
 
 // countingFile is a lease file that counts.
 type countingFile struct {
+	mu              sync.Mutex
 	content         []byte
 	writes, removes int
 	fail            error
 }
 
 func (f *countingFile) Read(int) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.content == nil {
 		return nil, fs.ErrNotExist
 	}
 	return f.content, nil
 }
 
-func (f *countingFile) Write(b []byte) error  { f.writes++; f.content = b; return f.fail }
-func (f *countingFile) Remove() error         { f.removes++; f.content = nil; return f.fail }
+func (f *countingFile) Write(b []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.writes, f.content = f.writes+1, b
+	return f.fail
+}
+
+func (f *countingFile) Remove() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.removes, f.content = f.removes+1, nil
+	return f.fail
+}
+
 func (f *countingFile) Boot() (string, error) { return "b", nil }
 func (f *countingFile) String() string        { return "wan.lease" }
+
+// counted returns what was counted, and begins anew with this error.
+func (f *countingFile) counted(fail error) (writes, removes int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	writes, removes = f.writes, f.removes
+	f.writes, f.removes, f.fail = 0, 0, fail
+	return writes, removes
+}
 
 // The lease file is written once for each lease, and removed once for each that is
 // lost: it is flash on some routers.
@@ -248,15 +283,15 @@ func TestLoopWritesTheFileOnce(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		newest()
 		sent := len(b.net.log())
-		if file.writes != sent-1 || file.removes != 0 { // all but the DISCOVER have brought a lease
-			t.Errorf("%d writes and %d removals for %d packets", file.writes, file.removes, sent)
+		writes, removes := file.counted(errors.New("read-only"))
+		if writes != sent-1 || removes != 0 { // all but the DISCOVER have brought a lease
+			t.Errorf("%d writes and %d removals for %d packets", writes, removes, sent)
 		}
 		b.net.do(func() { b.net.answer = nil })
-		file.fail = errors.New("read-only")
-		writes := file.writes
 		time.Sleep(5 * time.Hour)
-		if newest().Lease != nil || file.removes != 1 || file.writes != writes {
-			t.Errorf("%d removals and %d writes after the end of the lease", file.removes, file.writes-writes)
+		lost := newest().Lease == nil
+		if writes, removes := file.counted(errors.New("read-only")); !lost || removes != 1 || writes != 0 {
+			t.Errorf("%d removals and %d writes after the end of the lease", removes, writes)
 		}
 		if b.logged.count("cannot remember lease") != 1 {
 			t.Error("the file that stays is not told of")
@@ -267,15 +302,16 @@ func TestLoopWritesTheFileOnce(t *testing.T) {
 	if err := cfg.remember(r.held(0)); err == nil {
 		t.Fatal("the write did not fail")
 	}
-	file.fail, file.writes, file.removes = nil, 0, 0
+	file.counted(nil)
 	file.content = bytes.Replace(file.content, []byte(`"boot": "b"`), []byte(`"boot": "another"`), 1)
 	inBubble(t, cfg, func(b *bubble) {
 		b.net.answer = nil
 		b.run()
 		newest := b.drain()
 		time.Sleep(time.Hour)
-		if newest().Lease != nil || file.removes != 0 || file.writes != 0 {
-			t.Errorf("%d removals and %d writes", file.removes, file.writes)
+		lost := newest().Lease == nil
+		if writes, removes := file.counted(nil); !lost || removes != 0 || writes != 0 {
+			t.Errorf("%d removals and %d writes", removes, writes)
 		}
 	})
 	// A lease of this very moment is none of the future.

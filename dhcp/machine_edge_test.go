@@ -151,6 +151,15 @@ func TestNothingWaitsForEver(t *testing.T) {
 	for range 3 {
 		r.tick()
 	}
+	// Nor is an ACK that has become worthless meanwhile.
+	r = reach(t, Rebooting)
+	short := r.msg(dhcpv4.MessageTypeAck, testLease(serverB, "192.0.2.100"))
+	short.lease.TTL = collectWindow / 2
+	r.do(short)
+	if r.tick(); r.m.state != Rebooting || waiting(r) {
+		t.Errorf("%v: %+v waits until %v", r.m.state, r.m.held, r.m.collect)
+	}
+	r.tick()
 	// Nor does an offer.
 	probe := rig{now: 1000 * time.Second}
 	for name, end := range map[string]func(*rig){

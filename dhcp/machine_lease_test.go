@@ -459,7 +459,7 @@ func TestRapidCommit(t *testing.T) {
 	r.m.silenced = true
 	r.do(r.msg(dhcpv4.MessageTypeOffer, testLease(serverB, "192.0.2.7")))
 	r.m.silenced = true
-	if ack(r, true); r.m.state != Bound || r.m.diag != OtherServer || r.m.silenced {
+	if ack(r, true); r.m.state != Bound || r.m.diag != OtherServer || r.m.silenced || r.m.collect != never {
 		t.Errorf("%v, diagnosis %v", r.m.state, r.m.diag)
 	}
 	r = newRig(t, Config{}, evStart{carrier: true})

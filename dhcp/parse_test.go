@@ -256,6 +256,17 @@ func TestRoutes(t *testing.T) {
 			},
 			0,
 		},
+		"33 at the edges of the classes": {
+			[]Option{opt(33, "7e000000c0000209 80010000c0000209 bf010000c0000209 c0000300c0000209")},
+			[]Route{
+				{pfx("126.0.0.0/8"), ip("192.0.2.9")},
+				{pfx("128.1.0.0/16"), ip("192.0.2.9")},
+				{pfx("191.1.0.0/16"), ip("192.0.2.9")},
+				{pfx("192.0.3.0/24"), ip("192.0.2.9")},
+				def("192.0.2.1"),
+			},
+			0,
+		},
 		"gateway outside the prefix": {[]Option{opt(3, "0a0000fe")}, []Route{def("10.0.0.254")}, 0},
 		"a /32 with its gateway":     {[]Option{opt(1, "ffffffff"), opt(121, "20 0a0000fe 00000000 00 0a0000fe")}, []Route{{pfx("10.0.0.254/32"), netip.Addr{}}, def("10.0.0.254")}, 0},
 		"on-link default":            {[]Option{opt(121, "00 00000000")}, []Route{{defaultDst, netip.Addr{}}}, 0},
@@ -413,6 +424,7 @@ func TestServerTimes(t *testing.T) {
 		"infinite":         {1<<32 - 1, 10, 20, Infinite, Infinite},
 		"T2 infinite":      {100, 10, 1<<32 - 1, 10 * time.Second, 0},
 		"T1 near T2":       {100, 99, 0, 99 * time.Second, 0},
+		"T1 = lease":       {100, 100, 0, 0, 0},
 		"T1 at T2's place": {8, 7, 0, 7 * time.Second, 0},
 		"nothing but T2":   {100, 0, 1, 0, time.Second},
 		"the longest ever": {1<<32 - 2, 1<<32 - 4, 1<<32 - 3, (1<<32 - 4) * time.Second, (1<<32 - 3) * time.Second},
@@ -449,6 +461,12 @@ func TestListsAndLeftovers(t *testing.T) {
 		m, _ := cfg.decode(answer(dhcpv4.MessageTypeAck, "192.0.2.100", sound(opt(28, data))...))
 		if m.lease.Broadcast != ip(want) {
 			t.Errorf("broadcast %s became %v", data, m.lease.Broadcast)
+		}
+	}
+	for mask, want := range map[string]netip.Addr{"fffffffc": ip("192.0.2.103"), "fffffffe": {}} {
+		m, _ := cfg.decode(answer(dhcpv4.MessageTypeAck, "192.0.2.101", sound(opt(1, mask), opt(28, "c0000267"))...))
+		if m.lease.Broadcast != want {
+			t.Errorf("mask %s: broadcast %v, want %v", mask, m.lease.Broadcast, want)
 		}
 	}
 	m, _ = cfg.decode(answer(dhcpv4.MessageTypeAck, "192.0.2.100", sound(without(1))...))
