@@ -11,6 +11,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 
 	"github.com/wanfail/wanfail/services/systemd"
 )
@@ -48,6 +49,10 @@ func (s Starter) startUnit(ctx context.Context) (bool, error) {
 		{Name: "Restart", Value: godbus.MakeVariant("always")},
 		{Name: "RestartUSec", Value: godbus.MakeVariant(uint64(100_000))},
 		{Name: "RestartPreventExitStatus", Value: godbus.MakeVariant(struct{ Codes, Signals []int32 }{[]int32{0, 2}, []int32{}})},
+		// As in packaging/systemd/wanfail.service.
+		{Name: "Type", Value: godbus.MakeVariant("notify")},
+		{Name: "WatchdogUSec", Value: godbus.MakeVariant(uint64(30_000_000))},
+		{Name: "WatchdogSignal", Value: godbus.MakeVariant(int32(unix.SIGKILL))},
 		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
 	}, nil)
 	if err != nil && !isDBusError(err, "UnitExists") {

@@ -117,6 +117,10 @@ func keep(c *cli.Context) error {
 		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // without systemd it does nothing
 		log.Debug("keeper is ready", "version", c.App.Version)
 	}
+	if limit, err := daemon.SdWatchdogEnabled(false); err == nil && limit > 0 {
+		o.AliveEvery = limit / 4
+		o.Alive = func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog) }
+	}
 	scripts := userhooks.New(userhooks.Dir, o.RunDir.Scripts(), log).Outside()
 	scripts.Only(o.Config.WANs)
 	o.Roles, o.Publishers = scripts.Role, append(o.Publishers, scripts)

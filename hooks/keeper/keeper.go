@@ -42,6 +42,10 @@ type Options struct {
 	Replica    replica // nil: connections are not replicated
 	Publishers []Publisher
 	Ready      func() // called once the keeper answers hooks
+	// Alive is called that often after a round through everything that must not
+	// hang; 0: nobody wants to know.
+	Alive      func()
+	AliveEvery time.Duration
 	// Roles, if not nil, is told of each role of the router. It must not block.
 	Roles func(role hooks.Role, by string)
 	// Step, if not nil, is called before and after what changes something outside
@@ -194,6 +198,9 @@ func (k *Keeper) Run(parent context.Context) error {
 	k.task(ctx, "the watch of the kernel", func(context.Context) error { return k.route(events) })
 	k.task(ctx, "the watch of the run directory", func(ctx context.Context) error { return k.reread(ctx, watch) })
 	k.task(ctx, "the socket", until(func(ctx context.Context) { newServer(k.log, k.handle).serve(ctx, socket) }))
+	if k.AliveEvery > 0 {
+		k.task(ctx, "the watchdog", k.watchdog)
+	}
 	k.loop(ctx, found)
 	if parent.Err() == nil {
 		return context.Cause(ctx)

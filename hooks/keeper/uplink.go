@@ -39,6 +39,7 @@ type uplink struct {
 	machine   *wan.Machine
 	inbox     *queue[wan.Event]
 	report    func(wan.State) // must not block
+	rounds    chan func()     // of the watchdog
 	overtaken func() bool     // a newer order is on its way; nil: that cannot be
 	publish   *publishing
 	client    *client    // runs while primary
@@ -50,6 +51,7 @@ func newUplink(c config.WAN, k kernel, leaseFile dhcp.File, pubs []Publisher, lo
 	return &uplink{
 		wan: c, kernel: k, config: clientConfig(c, leaseFile), log: log, report: report,
 		machine: wan.New(c), inbox: newQueue(mergeEvents), publish: newPublishing(c, pubs, log),
+		rounds: make(chan func(), 1),
 	}
 }
 
@@ -115,6 +117,9 @@ func (u *uplink) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case made := <-u.rounds:
+			made()
+			continue
 		case <-u.inbox.wake:
 			for _, e := range u.inbox.take() {
 				u.step(ctx, e)
