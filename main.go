@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/wanfail/wanfail/hooks/command"
@@ -15,6 +16,11 @@ import (
 var version = "dev"
 
 func main() {
+	if slices.Contains(os.Args[1:], "keeper") {
+		// It would end a keeper that is not ready for it yet, and asks for what a start
+		// does anyway.
+		signal.Ignore(syscall.SIGHUP)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	code := command.Run(ctx, version, os.Args, os.Stdout, os.Stderr)
 	stop()
