@@ -27,6 +27,8 @@ list() {
 			# The kernel as others see it, and the shells that read the completions.
 			echo iproute2:ip
 			echo nftables:nft
+			# /etc/protocols, by which rules name vrrp.
+			echo netbase:/etc/protocols
 			echo systemd:systemd-analyze
 			echo util-linux:nsenter
 			echo zsh:zsh

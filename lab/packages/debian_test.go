@@ -226,7 +226,7 @@ func TestExamples(t *testing.T) {
 		} else {
 			want = append(want, `notify_master "/usr/sbin/wanfail primary"`)
 			for _, event := range []string{"backup", "fault", "stop"} {
-				want = append(want, "notify_"+event+` "/usr/sbin/wanfail backup"`)
+				want = append(want, "notify_"+event+` "/usr/sbin/wanfail `+event+`"`)
 			}
 		}
 		text = regexp.MustCompile(`[ \t]+`).ReplaceAllString(text, " ")
