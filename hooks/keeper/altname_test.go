@@ -14,7 +14,7 @@ func TestParentByAlternativeName(t *testing.T) {
 	w := newWorld(t)
 	w.keeper(func(o *keeper.Options) { o.Config.WANs[0].Parent = "isp-port" })
 	w.say(w.intent(hooks.Primary), 100*time.Millisecond)
-	time.Sleep(300 * time.Millisecond) // past the first, short pauses between tries
+	time.Sleep(3500 * time.Millisecond) // until the pauses between tries are long
 	if out, err := exec.Command("ip", "link", "property", "add", "dev", port, "altname", "isp-port").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
