@@ -95,6 +95,10 @@ func (m *Manager) read(want Link) (s state, err error) {
 func (a *applying) execute(s state, steps []Step) (again bool, err error) {
 	var failed []error
 	for _, step := range steps {
+		if step.Op == EndSessions {
+			a.endFormer(step)
+			continue
+		}
 		err := a.take(&s, step)
 		switch {
 		case err == nil:
@@ -118,6 +122,19 @@ func (a *applying) execute(s state, steps []Step) (again bool, err error) {
 		}
 	}
 	return false, errors.Join(failed...)
+}
+
+// endFormer ends the sessions of an address that is gone. That the WAN works does not
+// depend on it.
+func (a *applying) endFormer(step Step) {
+	n, err := a.endSessions(step.Prefix.Addr())
+	if err != nil {
+		a.log.Warn("sessions of an address that was given up may hang", "address", step.Prefix.Addr(), "error", err)
+	}
+	if n > 0 {
+		a.did(step)
+		a.log.Debug("ended the sessions of an address that was given up", "address", step.Prefix.Addr(), "sessions", n)
+	}
 }
 
 // unusable reports whether the kernel refused a route for what it says: a gateway

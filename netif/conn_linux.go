@@ -21,14 +21,17 @@ type conn struct {
 	buffer [64 << 10]byte // the kernel's messages are at most half as long
 }
 
-func dial() (*conn, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+func dial() (*conn, error) { return dialFamily(unix.NETLINK_ROUTE) }
+
+// dialFamily opens a socket of another netlink family than rtnetlink.
+func dialFamily(family int) (*conn, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, family)
 	if err != nil {
-		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
+		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		_ = unix.Close(fd)
-		return nil, fmt.Errorf("bind rtnetlink socket: %w", err)
+		return nil, fmt.Errorf("bind netlink socket: %w", err)
 	}
 	// Both options are refinements that old kernels lack (4.12 and 4.20):
 	// reasons in errors, and dumps that the kernel filters. Without the latter
@@ -49,7 +52,17 @@ func (c *conn) close() {
 
 // do sends one request and returns the payloads of the answer. The kernel answers
 // in the call that sends, so nothing here waits for anybody else.
-func (c *conn) do(typ, flags int, parts ...nl.NetlinkRequestData) ([][]byte, error) {
+func (c *conn) do(typ, flags int, parts ...nl.NetlinkRequestData) (msgs [][]byte, err error) {
+	err = c.stream(typ, flags, func(msg []byte) { msgs = append(msgs, append([]byte(nil), msg...)) }, parts...)
+	if err != nil && !errors.Is(err, nl.ErrDumpInterrupted) {
+		return nil, err
+	}
+	return msgs, err
+}
+
+// stream sends one request and visits the payloads of the answer, which are gone
+// when visit returns.
+func (c *conn) stream(typ, flags int, visit func([]byte), parts ...nl.NetlinkRequestData) error {
 	req := nl.NewNetlinkRequest(typ, flags)
 	for _, p := range parts {
 		req.AddData(p)
@@ -57,16 +70,16 @@ func (c *conn) do(typ, flags int, parts ...nl.NetlinkRequestData) ([][]byte, err
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fd < 0 {
-		return nil, os.ErrClosed
+		return os.ErrClosed
 	}
 	c.seq++
 	req.Seq = c.seq
 	if err := again(func() error {
 		return unix.Sendto(c.fd, req.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
 	}); err != nil {
-		return nil, os.NewSyscallError("send to rtnetlink", err)
+		return os.NewSyscallError("send to rtnetlink", err)
 	}
-	a := answer{seq: c.seq}
+	a := answer{seq: c.seq, visit: visit}
 	for !a.complete {
 		var n int
 		var from unix.Sockaddr
@@ -74,19 +87,19 @@ func (c *conn) do(typ, flags int, parts ...nl.NetlinkRequestData) ([][]byte, err
 			n, from, err = unix.Recvfrom(c.fd, c.buffer[:], 0)
 			return err
 		}); err != nil {
-			return nil, os.NewSyscallError("receive from rtnetlink", err)
+			return os.NewSyscallError("receive from rtnetlink", err)
 		}
 		if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != nl.PidKernel {
 			continue // another process can send here, too
 		}
 		if err := a.add(c.buffer[:n]); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if a.interrupted {
-		return a.msgs, nl.ErrDumpInterrupted
+		return nl.ErrDumpInterrupted
 	}
-	return a.msgs, nil
+	return nil
 }
 
 func again(call func() error) error {
@@ -100,7 +113,7 @@ func again(call func() error) error {
 // answer puts the messages of an answer together.
 type answer struct {
 	seq                   uint32
-	msgs                  [][]byte
+	visit                 func([]byte)
 	interrupted, complete bool
 }
 
@@ -124,7 +137,7 @@ func (a *answer) add(b []byte) error {
 			a.complete = true
 			return kernelError(typ, flags, data)
 		}
-		a.msgs = append(a.msgs, append([]byte(nil), data...))
+		a.visit(data)
 		a.complete = flags&unix.NLM_F_MULTI == 0
 	}
 	return nil

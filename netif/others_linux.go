@@ -118,8 +118,14 @@ func walkRoutes(visit func(route)) error {
 	}); err != nil {
 		return os.NewSyscallError("send to rtnetlink", err)
 	}
-	a := answer{seq: req.Seq}
-	for visited := 0; !a.complete && visited < maxOtherRoutes; {
+	visited := 0
+	a := answer{seq: req.Seq, visit: func(msg []byte) {
+		visited++
+		if r, ok := parseRoute(msg); ok {
+			visit(r)
+		}
+	}}
+	for !a.complete && visited < maxOtherRoutes {
 		var n int
 		var from unix.Sockaddr
 		if err := again(func() (err error) {
@@ -131,18 +137,11 @@ func walkRoutes(visit func(route)) error {
 		if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != nl.PidKernel {
 			continue // another process can send here, too
 		}
-		a.msgs = a.msgs[:0]
 		switch err := a.add(c.buffer[:n]); {
 		case gone(err): // the kernel has no main table before its first route
 			return nil
 		case err != nil:
 			return fmt.Errorf("list routes: %w", err)
-		}
-		for _, msg := range a.msgs {
-			visited++
-			if r, ok := parseRoute(msg); ok {
-				visit(r)
-			}
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package netif
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -67,6 +68,9 @@ func (p *planner) plan() error {
 	if p.link.blackholed() || p.link.protoDown {
 		p.step(UnmuteLink, Step{})
 		p.link.qdisc, p.link.protoDown = "noqueue", false
+	}
+	if f := p.d.Former; f.Is4() && p.d.Addr.IsValid() && f != p.d.Addr.Addr() {
+		p.step(EndSessions, Step{Prefix: netip.PrefixFrom(f, 32)})
 	}
 	return nil
 }

@@ -69,9 +69,15 @@ func TestPlan(t *testing.T) {
 			want: "delete macvlan; add macvlan on port0 with 02:68:71:2e:62:67; mark the link as wanfail's; disable IPv6; set the link up; " +
 				"add address 198.51.100.7/24; add route 0.0.0.0/0 via 198.51.100.1",
 		},
-		"another mode":         {state: func(s *state) { s.link.mode = 8 }, desired: func(d *Desired) { *d = Desired{Link: wan} }, want: "delete macvlan; add macvlan on port0 with 02:68:71:2e:62:67; mark the link as wanfail's; disable IPv6; set the link up"},
-		"no alias":             {state: func(s *state) { s.link.alias = "" }, want: "mark the link as wanfail's"},
-		"IPv6 was switched on": {state: func(s *state) { s.link.ipv6.disabled = false }, want: "disable IPv6"},
+		"another mode":            {state: func(s *state) { s.link.mode = 8 }, desired: func(d *Desired) { *d = Desired{Link: wan} }, want: "delete macvlan; add macvlan on port0 with 02:68:71:2e:62:67; mark the link as wanfail's; disable IPv6; set the link up"},
+		"no alias":                {state: func(s *state) { s.link.alias = "" }, want: "mark the link as wanfail's"},
+		"IPv6 was switched on":    {state: func(s *state) { s.link.ipv6.disabled = false }, want: "disable IPv6"},
+		"another address before":  {desired: func(d *Desired) { d.Former = addr("203.0.113.5") }, want: "end the sessions of 203.0.113.5"},
+		"the same address before": {desired: func(d *Desired) { d.Former = addr("198.51.100.7") }},
+		"another address before, and none now": {
+			desired: func(d *Desired) { *d = Desired{Link: wan, Former: addr("203.0.113.5")} },
+			want:    "remove route 0.0.0.0/0 via 198.51.100.1; remove address 198.51.100.7/24",
+		},
 		"less than IPv6 takes": {desired: func(d *Desired) { d.Link.MTU = 576 }, want: "set MTU 576"},
 		"more again": {
 			state: func(s *state) { s.link.mtu, s.link.ipv6 = 576, ipv6State{} },
@@ -157,6 +163,7 @@ func TestPlan(t *testing.T) {
 		if !reflect.DeepEqual(s, before) {
 			t.Errorf("%s: the plan changed what was observed", name)
 		}
+		d.Former = netip.Addr{}
 		if again, _, err := planned(after, d); len(again) > 0 || err != nil {
 			t.Errorf("%s: then %q (%v)", name, again, err)
 		}

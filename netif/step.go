@@ -26,13 +26,14 @@ const (
 	DeleteRoute
 	DeleteAddress
 	UnmuteLink
+	EndSessions // of an address that this router has no longer
 )
 
 // String is the short name of the operation, as WithStep and Changes have it.
 func (o Op) String() string {
 	names := [...]string{
 		"", "quiet parent", "set up parent", "delete link", "add link", "mute link", "set mtu", "mark link", "disable ipv6", "set up link",
-		"add address", "set lifetime", "add route", "delete route", "delete address", "unmute link",
+		"add address", "set lifetime", "add route", "delete route", "delete address", "unmute link", "end sessions",
 	}
 	if int(o) < len(names) {
 		return names[o]
@@ -94,6 +95,8 @@ func (s Step) String() string {
 		return fmt.Sprintf("remove address %s", s.Prefix)
 	case UnmuteLink:
 		return "unmute"
+	case EndSessions:
+		return fmt.Sprintf("end the sessions of %s", s.Prefix.Addr())
 	}
 	return s.Op.String()
 }

@@ -82,6 +82,9 @@ type Desired struct {
 	Broadcast netip.Addr    // zero: the last address of the prefix
 	Valid     time.Duration // the kernel removes the address after it; whole seconds, rounded up; 0 or Forever: infinite
 	Routes    []Route
+	// Former is the address that the WAN had before, on this router or its peer; zero:
+	// none. If it is another one, its sessions are ended.
+	Former netip.Addr
 }
 
 // Changes says what an Apply did.

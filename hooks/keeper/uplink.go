@@ -31,6 +31,7 @@ const releaseLimit = time.Second
 // uplink executes what the machine of a WAN decides. All its fields belong to the
 // goroutine of run.
 type uplink struct {
+	former    netip.Addr // that the WAN had last, on this router as far as it knows; zero: none
 	wan       config.WAN
 	kernel    kernel
 	config    dhcp.Config
@@ -176,7 +177,11 @@ func (u *uplink) call(ctx context.Context, a wan.Action) (d wan.Done) {
 			d.Overtaken = true
 			break
 		}
+		a.Desired.Former = u.former
 		d.Changes, d.Err = u.kernel.Apply(ctx, a.Desired)
+		if d.Err == nil && a.Desired.Addr.IsValid() {
+			u.former = a.Desired.Addr.Addr()
+		}
 	case wan.Mute:
 		d.Err = u.kernel.Mute(ctx, wan.Link(u.wan))
 	case wan.Purge:
@@ -186,6 +191,9 @@ func (u *uplink) call(ctx context.Context, a wan.Action) (d wan.Done) {
 		d.Err = dhcp.Release(limited, u.config, a.Lease)
 		cancel()
 	case wan.StartDHCP:
+		if l := u.remembered(); l != nil {
+			u.former = l.Prefix.Addr() // the peer's sessions are of this address, if the ISP gives another one now
+		}
 		u.client, d.Err = startClient(ctx, u.exchange(ctx), u.log)
 	}
 	d.Took = time.Since(start)
