@@ -83,7 +83,7 @@ func TestLeases(t *testing.T) {
 			r.primaryWith(5)
 			o := backup(3)
 			o.Release = true
-			r.do(o, "release 5")
+			r.do(o, "stopsending; release 5")
 			r.do(failed, "canceldhcp; mute") // and silent all the same
 			if s := r.m.State(); s.WAN.Error != errTest.Error() {
 				r.t.Errorf("%+v", s)

@@ -13,10 +13,19 @@ import (
 // demote begins an order to be backup: the mute first, everything else later.
 func (m *Machine) demote() {
 	if m.order.Release && m.lease != nil {
+		// After the RELEASE neither a gratuitous ARP may claim the address, nor the
+		// client remember the lease.
+		m.stopSending()
 		m.ask(Release{m.lease}, call{purpose: releasing})
 		return
 	}
 	m.mute()
+}
+
+// stopSending ends what this process sends.
+func (m *Machine) stopSending() {
+	m.act(StopSending{})
+	m.client, m.announced, m.reach, m.again = false, nil, hooks.Reach{}, Never
 }
 
 func (m *Machine) mute() {
@@ -27,8 +36,7 @@ func (m *Machine) mute() {
 // mutedNow continues after Mute, which stops raw sockets as well.
 func (m *Machine) mutedNow(d Done) {
 	m.phase(hooks.PhaseSilent, m.wan.Name, d.Took, d.Err)
-	m.act(StopSending{})
-	m.client, m.announced, m.reach, m.again = false, nil, hooks.Reach{}, Never
+	m.stopSending()
 	m.lease, m.held, m.update, m.unusable = nil, false, dhcp.Update{}, nil
 	m.act(Publish{})
 	m.account()
