@@ -110,8 +110,11 @@ func TestLatestWins(t *testing.T) {
 			w := build(t, 40*time.Second, lab.Options{})
 			r := w.l.Router(0)
 			other := map[string]string{"primary": "backup", "backup": "primary"}[last]
-			storm := "n=0; while [ $n -lt 10 ]; do wanfail " + other + " || echo failed & wanfail " + last + " || echo failed & n=$((n+1)); done"
-			p, err := r.Start(w.ctx, "sh", "-c", "cp /bin/sh /run/keepalived; exec /run/keepalived -c '"+storm+"; wait; echo over; sleep 60'")
+			// The hooks are the shell's own children, as they are keepalived's: a subshell
+			// would be a keepalived of its own that ends with its hook.
+			storm := "n=0; all=; while [ $n -lt 10 ]; do wanfail " + other + " & all=\"$all $!\"; wanfail " + last + " & all=\"$all $!\"; n=$((n+1)); done; " +
+				"for p in $all; do wait $p || echo failed; done"
+			p, err := r.Start(w.ctx, "sh", "-c", "cp /bin/sh /run/keepalived; exec /run/keepalived -c '"+storm+"; echo over; sleep 60'")
 			w.must(err)
 			defer p.Stop(0)
 			w.eventually("all hooks have ended", func() (bool, error) { return strings.Contains(p.Output(), "over"), nil })
