@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 	"unicode"
@@ -18,21 +15,17 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/wanfail/wanfail/hooks"
-	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/doctor"
-	"github.com/wanfail/wanfail/hooks/files"
-	"github.com/wanfail/wanfail/hooks/keepalived"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/hooks/view"
-	"github.com/wanfail/wanfail/netif"
 )
 
 func doctorCommand() *cli.Command {
 	return &cli.Command{
 		Name: "doctor", Usage: "find what will go wrong before it does", Action: diagnose,
-		Description: `Looks at keepalived's configuration and hooks, what else claims the WAN or its
+		Description: `Looks at keepalived, its configuration and hooks, what else claims the WAN or its
 port, services that the boot starts, the firewall, conntrackd and the kernel's
-settings. For each finding: what was found, why it matters, and the fix. Run it
+settings, and asks the LAN by ARP whether somebody has the virtual address. For each finding: what was found, why it matters, and the fix. Run it
 as root. Exits with 0 if there is none, 1 with warnings, 2 with errors.
 
 To compare the two routers, run wanfail doctor --json >FILE on one and
@@ -69,7 +62,8 @@ func diagnose(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		d = d.With(found)
+		// For a probe keepalived has to be stopped, on both routers.
+		d = d.Without("keepalived-stopped", "no-master").With(found)
 	}
 	if c.Bool("json") {
 		raw, err := json.MarshalIndent(d, "", "  ")
@@ -110,44 +104,6 @@ func lines(findings []doctor.Finding) (all []view.Finding) {
 	return all
 }
 
-// facts gathers them from this computer.
-func facts(c *cli.Context) *doctor.Facts {
-	f := &doctor.Facts{
-		Version: c.App.Version, UID: os.Geteuid(), ConfigPath: c.String("config"), Parents: map[string]netif.Observed{}, ParentErr: map[string]error{},
-		Addresses: keepalived.HostAddresses(),
-	}
-	f.Config, f.ConfigErr = config.Load(c.String("config"))
-	for _, p := range parents(c, f.Config) {
-		f.Parents[p.WAN], f.ParentErr[p.WAN] = p.Seen, p.Err
-	}
-	r, err := ask(c)
-	f.Role, f.Keeper = r.Role, err
-	here := doctor.System{Tree: files.Tree{Root: "/"}, Now: time.Now, Run: run}
-	here.Gather(c.Context, f)
-	return f
-}
-
-// programs are where run finds programs: the caller's PATH may name directories of
-// anybody, and doctor runs as root.
-var programs = []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"}
-
-// run runs a program that only reports something, with an environment of its own.
-func run(ctx context.Context, name string, args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	for _, dir := range programs {
-		path := filepath.Join(dir, name)
-		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
-			continue
-		}
-		cmd := exec.CommandContext(ctx, path, args...)
-		cmd.WaitDelay = time.Second
-		cmd.Dir, cmd.Env = "/", []string{"LC_ALL=C", "PATH=" + strings.Join(programs, ":")}
-		return cmd.Output()
-	}
-	return nil, fmt.Errorf("%s: %w in %s", name, exec.ErrNotFound, strings.Join(programs, ", "))
-}
-
 func readPeer(path string) (doctor.Identity, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -173,7 +129,7 @@ func probe(c *cli.Context, f *doctor.Facts, peer *doctor.Identity) ([]doctor.Fin
 	if err := inUse(c.Context, runDir(c), f, peer); err != nil {
 		return nil, fmt.Errorf("no probe: %w", err)
 	}
-	return doctor.Probe(c.Context, f.Config, c.Duration("wait")), nil
+	return doctor.Probe(c.Context, f, c.Duration("wait")), nil
 }
 
 // inUse returns who is, or may be, using the shared address.
@@ -203,22 +159,9 @@ func inUse(ctx context.Context, dir rundir.Dir, f *doctor.Facts, peer *doctor.Id
 
 // vipsAnswer is an error if somebody has a virtual address on the LAN.
 func vipsAnswer(ctx context.Context, f *doctor.Facts) error {
-	if f.Keepalived == nil {
-		return nil
-	}
-	n, err := netif.New(slog.New(slog.DiscardHandler))
-	if err != nil {
-		return err
-	}
-	defer n.Close()
-	for _, i := range f.Keepalived.Instances {
-		for _, t := range i.Askable(f.Addresses) {
-			limit, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
-			_, err := n.ProbeGateway(limit, t.Device, t.Source, t.Address)
-			cancel()
-			if err == nil {
-				return fmt.Errorf("%s answers on %s: the peer is master", t.Address, t.Device)
-			}
+	for _, a := range askVIPs(ctx, f) {
+		if a.err == nil {
+			return fmt.Errorf("%s answers on %s: the peer is master", a.vip.Address, a.vip.Device)
 		}
 	}
 	return nil

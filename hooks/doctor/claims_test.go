@@ -1,8 +1,10 @@
 package doctor
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -47,32 +49,62 @@ func TestNetworkFile(t *testing.T) {
 	}
 }
 
-// What counts as a rule about the WAN, and as a firewall.
+// nft is what the program prints of a ruleset: chains as TYPE HOOK POLICY, each
+// with the statements of its rules.
+func nft(chains ...[]string) string {
+	var all []string
+	for n, c := range chains {
+		kind := strings.Fields(c[0])
+		all = append(all, fmt.Sprintf(`{"chain":{"family":"inet","table":"t","name":"c%d","type":"%s","hook":"%s","policy":"%s"}}`, n, kind[0], kind[1], kind[2]))
+		for _, rule := range c[1:] {
+			all = append(all, fmt.Sprintf(`{"rule":{"family":"inet","table":"t","chain":"c%d","expr":[%s]}}`, n, rule))
+		}
+	}
+	return `{"nftables":[` + strings.Join(all, ",") + `]}`
+}
+
+// Statements of nft's.
+const (
+	toWAN      = `{"match":{"op":"==","left":{"meta":{"key":"oifname"}},"right":"wan"}}`
+	fromLAN    = `{"match":{"op":"==","left":{"meta":{"key":"iifname"}},"right":"eth1"}}`
+	isVRRP     = `{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"protocol"}},"right":"vrrp"}}`
+	isSync     = `{"match":{"op":"==","left":{"payload":{"protocol":"udp","field":"dport"}},"right":3780}}`
+	masquerade = `{"masquerade":null}`
+	accept     = `{"accept":null}`
+)
+
+// What the rules in force have to do, and what counts as a firewall. What becomes
+// of packets is tested with the programs themselves, in package filter.
 func TestFirewall(t *testing.T) {
+	nat := []string{"nat postrouting accept", toWAN + "," + masquerade}
 	for name, c := range map[string]struct {
-		nft, iptables string
-		want          []string
-		severity      Severity
+		nft      string
+		want     []string
+		severity Severity
 	}{
-		"empty chains":    {nft: "table inet a {\n chain b {\n  type filter hook input priority filter; policy accept;\n }\n}\n", iptables: "# Generated\n*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", want: []string{"firewall"}, severity: Error},
-		"nft":             {nft: "  oifname \"wan\" masquerade\n"},
-		"a set":           {nft: "  elements = { \"eth3\",\n \"wan\" }\n  oifname @out masquerade\n"},
-		"a wildcard":      {nft: "  oifname \"wa*\" masquerade\n"},
-		"an index":        {nft: "  oif \"wan\" masquerade\n", want: []string{"firewall-wan"}, severity: Error},
-		"another":         {nft: "  oifname \"wan2\" masquerade\n", want: []string{"firewall-wan"}, severity: Error},
-		"by source":       {nft: "  ip saddr 192.168.10.0/24 masquerade\n", want: []string{"firewall-wan"}, severity: Warning},
-		"all but LAN":     {nft: "  oifname != \"eth1\" masquerade\n", want: []string{"firewall-wan"}, severity: Warning},
-		"iptables":        {iptables: "*nat\n-A POSTROUTING -o wan -j MASQUERADE\n"},
-		"iptables, wan+":  {iptables: "*nat\n-A POSTROUTING -o wan+ -j MASQUERADE\n"},
-		"iptables, other": {iptables: "*nat\n-A POSTROUTING -o ppp0 -j MASQUERADE\n", want: []string{"firewall-wan"}, severity: Error},
+		"as it should be": {nft: nft(nat, []string{"filter input drop", fromLAN + "," + isVRRP + "," + accept, isSync + "," + accept})},
+		"empty chains":    {nft: nft([]string{"filter input accept"}), want: []string{"firewall"}, severity: Error},
+		"another":         {nft: nft([]string{"nat postrouting accept", strings.ReplaceAll(toWAN, `"wan"`, `"wan2"`) + "," + masquerade}), want: []string{"firewall-wan"}, severity: Error},
+		"by source":       {nft: nft([]string{"nat postrouting accept", masquerade}), want: []string{"firewall-wan"}, severity: Warning},
+		"by index":        {nft: nft([]string{"nat postrouting accept", strings.ReplaceAll(toWAN, "oifname", "oif") + "," + masquerade}), want: []string{"firewall-wan"}, severity: Error},
+		"only named":      {nft: nft([]string{"filter forward accept", toWAN + "," + accept}), want: []string{"firewall-masquerade"}, severity: Error},
+		"no VRRP":         {nft: nft(nat, []string{"filter input drop", isSync + "," + accept}), want: []string{"firewall-vrrp"}, severity: Error},
+		"no replication":  {nft: nft(nat, []string{"filter input drop", isVRRP + "," + accept}), want: []string{"firewall-conntrackd"}, severity: Error},
+		"no JSON":         {nft: "Error: JSON support not compiled-in", want: nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := debian(t)
-			h.outputs["nft"], h.outputs["iptables-save"] = c.nft, c.iptables
+			h.outputs["nft"] = c.nft
 			d := h.examine()
 			if !slices.Equal(ids(d), c.want) || len(c.want) > 0 && d.Findings[0].Severity != c.severity {
 				t.Errorf("got %+v", d.Findings)
 			}
 		})
+	}
+	h := debian(t)
+	delete(h.outputs, "nft")
+	h.outputs["iptables-save"] = "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -o wan -j MASQUERADE\nCOMMIT\n"
+	if d := h.examine(); len(d.Findings) > 0 {
+		t.Errorf("iptables: %+v", d.Findings)
 	}
 }

@@ -14,7 +14,7 @@ type Severity string
 
 // The severities, which are also exit codes 1 and 2.
 const (
-	Warning Severity = "warning" // it will hurt somebody on some day
+	Warning Severity = "warning" // something will fail under some circumstances
 	Error   Severity = "error"   // a failover will not work, or not be safe
 )
 
@@ -24,8 +24,8 @@ type Finding struct {
 	Severity Severity `json:"severity"`
 	Found    string   `json:"found"`
 	Why      string   `json:"why"`
-	// Fix is a line for the shell, with words after a #, or starts with words and
-	// a colon where a person has to decide.
+	// Fix is a line for the shell, with a comment after a #, or begins with "by hand:"
+	// where a person has to decide.
 	Fix string `json:"fix"`
 }
 
@@ -54,13 +54,21 @@ func (d Diagnosis) Code() int {
 // IDs are all that findings can have. That of a service ends in its name.
 func IDs() []string {
 	return []string{
-		"root", "configuration", "keeper", "keepalived", "notify", "notify-master", "notify-backup", "notify-fault", "notify-stop",
-		"hook-missing", "hook-owner", "hook-writable", "hook-user", "several-hooks", "advert-version", "drill-left",
-		"enabled-*", "networkmanager", "networkd", "netifd", "ifupdown", "kernel", "parent", "mac-parent", "mac-global",
-		"rp-filter", "forwarding", "tcp-liberal", "conntrackd", "conntrackd-filter", "firewall", "firewall-wan",
-		"sync-hook", "dnsmasq-force", "clock", "boot-id",
-		"peer-version", "peer-role", "peer-wan", "peer-macaddr", "peer-clientid", "peer-vendorclass", "peer-userclass", "peer-hostname",
-		"peer-vrrp", "peer-virtual-router-id", "peer-vrrp-version", "peer-advert-int", "peer-virtual-ipaddress", "peer-priority",
+		"root", "configuration", "keeper", "boot-*", "role-by-hand",
+		"keepalived", "keepalived-stopped", "keepalived-test", "vrrp-fault", "no-master",
+		"notify", "notify-master", "notify-backup", "notify-fault", "notify-stop", "notify-role", "several-hooks",
+		"hook-missing", "hook-owner", "hook-writable", "hook-user",
+		"advert-version", "vrrp-state", "track-interface", "track-wan", "backup-gateway", "drill-left",
+		"enabled-*", "networkmanager", "networkd", "uci", "netifd", "netifd-wan", "ifupdown", "kernel", "parent", "mac-parent", "mac-global",
+		"rp-filter", "forwarding", "tcp-liberal", "sysctl-file",
+		"conntrackd", "conntrackd-filter", "conntrackd-link", "conntrackd-hash", "conntrackd-unit", "networkd-link",
+		"firewall", "firewall-wan", "firewall-masquerade", "firewall-vrrp", "firewall-conntrackd",
+		"sync-hook", "dnsmasq-force", "dhcp-option", "dhcp-ra", "clock", "boot-id",
+		"peer-version", "peer-role", "peer-wan", "peer-options", "peer-macaddr", "peer-clientid", "peer-vendorclass", "peer-userclass", "peer-hostname",
+		"peer-sendopt", "peer-request", "peer-broadcast", "peer-rapidcommit", "peer-expect", "peer-instance", "peer-defaultroute", "peer-peerdns", "peer-metric", "peer-mtu",
+		"peer-service", "peer-conntrackd", "peer-backup-gateway",
+		"peer-vrrp", "peer-virtual-router-id", "peer-vrrp-version", "peer-advert-int", "peer-virtual-ipaddress", "peer-authentication",
+		"peer-unicast", "peer-unicast-peer", "peer-interface", "peer-state", "peer-priority",
 		"probe", "probe-silent", "probe-unusable", "probe-servers",
 	}
 }
@@ -86,11 +94,14 @@ func Examine(f *Facts) Diagnosis {
 		return d
 	}
 	for _, r := range [...]rule{
-		configuration, keeperRuns, keepalivedThere, missingHooks, refusedHooks, hookUser, severalHooks, fastAdverts, drillLeft,
-		enabledServices, networkManager, networkd, netifd, ifupdown,
+		configuration, keeperRuns,
+		keepalivedThere, keepalivedRuns, nextBoot, syntax, missingHooks, wrongRole, refusedHooks, hookUser, severalHooks,
+		fastAdverts, vrrpState, tracking, backupGateway, drillLeft, noMaster, fault, byHandRole,
+		enabledServices, networkManager, networkd, uciFiles, netifd, ifupdown,
 		parents, macAddress,
-		reversePath, forwarding, liberalTCP, conntrackdThere, conntrackdFilter, firewall,
-		syncHook, dnsmasqForce, clock,
+		reversePath, forwarding, liberalTCP, sysctlFile,
+		conntrackdThere, conntrackdFilter, conntrackdLink, conntrackdHash, conntrackdUnit, networkdLink,
+		firewall, zones, syncHook, dhcpServed, clock,
 	} {
 		d.Findings = append(d.Findings, r(f)...)
 	}
@@ -108,6 +119,12 @@ func (d Diagnosis) sorted() Diagnosis {
 		}
 	}
 	d.Findings = all
+	return d
+}
+
+// Without leaves out findings.
+func (d Diagnosis) Without(ids ...string) Diagnosis {
+	d.Findings = slices.DeleteFunc(slices.Clone(d.Findings), func(f Finding) bool { return slices.Contains(ids, f.ID) })
 	return d
 }
 

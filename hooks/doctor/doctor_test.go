@@ -16,7 +16,10 @@ import (
 	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/files"
+	"github.com/wanfail/wanfail/hooks/fitness"
+	"github.com/wanfail/wanfail/hooks/keepalived"
 	"github.com/wanfail/wanfail/netif"
+	"github.com/wanfail/wanfail/services"
 )
 
 // host is a computer in a directory.
@@ -31,7 +34,10 @@ type host struct {
 // debian is a router as docs/debian.md makes one.
 func debian(t *testing.T) *host {
 	t.Helper()
-	h := &host{t: t, outputs: map[string]string{"nft": "table inet nat {\n\t\toifname \"wan\" masquerade\n}", "conntrackd": ""}}
+	h := &host{t: t, outputs: map[string]string{
+		"nft": nft([]string{"nat postrouting accept", toWAN + "," + masquerade}), "conntrackd": "",
+		"systemctl": "LoadState=loaded\nAfter=basic.target network-online.target\nStartLimitIntervalUSec=0\n",
+	}}
 	h.sys = System{Tree: files.Tree{Root: t.TempDir()}, Now: func() time.Time { return time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC) }, Run: h.run}
 	h.facts = Facts{
 		Version: "1.0", Parents: map[string]netif.Observed{"wan": {ParentExists: true, ParentMAC: "52:54:00:00:00:01"}},
@@ -46,6 +52,9 @@ func debian(t *testing.T) *host {
 	h.write("/run/systemd/system/x", "")
 	h.write("/usr/sbin/conntrackd", "\x7fELF")
 	h.program("/usr/sbin/wanfail")
+	h.write("/usr/share/doc/wanfail/examples/conntrackd/x", "")
+	h.write("/etc/sysctl.d/50-router.conf", "net.ipv4.ip_forward = 1\n# that\nnet.ipv6.conf.eth2.disable_ipv6 = 1\n")
+	h.write("/proc/sys/net/ipv6/conf/eth2/disable_ipv6", "1\n")
 	h.write("/proc/sys/net/ipv4/ip_forward", "1\n")
 	h.write("/proc/sys/net/ipv4/conf/all/rp_filter", "0\n")
 	h.write("/proc/sys/net/ipv4/conf/default/rp_filter", "2\n")
@@ -69,11 +78,11 @@ func openWrt(t *testing.T) *host {
 	call := func(e string) string {
 		return "notify_" + e + ` "/bin/busybox env -i ACTION=NOTIFY_` + strings.ToUpper(e) + ` TYPE=INSTANCE NAME=VI_1 /sbin/hotplug-call keepalived"` + "\n"
 	}
-	h.write("/tmp/keepalived.conf", "global_defs {\nenable_script_security\n}\nvrrp_instance VI_1 {\ninterface br-lan\nvirtual_router_id 51\npriority 200\n"+
+	h.write("/tmp/keepalived.conf", "global_defs {\nenable_script_security\n}\nvrrp_instance VI_1 {\ninterface br-lan\nvirtual_router_id 51\npriority 200\ntrack_interface {\neth2\n}\nvirtual_ipaddress {\n192.168.10.1/24\n}\n"+
 		call("master")+call("backup")+call("fault")+call("stop")+"}\n")
-	h.write("/etc/config/firewall", "config zone\n\toption name 'wan'\n\tlist network 'wan'\n\tlist network 'wan6'\n")
-	h.write("/etc/config/network", "config interface 'wan'\n\toption proto 'wanfail'\nconfig interface 'wport'\n\toption device 'eth2'\n\toption proto 'none'\n")
-	h.write("/etc/config/dhcp", "config dhcp 'lan'\n\toption interface 'lan'\n\toption force '1'\nconfig dhcp 'wan'\n\toption interface 'wan'\n\toption ignore '1'\n")
+	h.write("/etc/config/firewall", "config zone\n\toption name 'wan'\n\tlist network 'wan'\n\tlist network 'wan6'\n\tlist device 'wan'\n\toption masq '1'\n")
+	h.write("/etc/config/network", "config interface 'lan'\n\toption device 'br-lan'\n\nconfig interface 'wan'\n\toption proto 'wanfail'\nconfig interface 'wport'\n\toption device 'eth2'\n\toption proto 'none'\n")
+	h.write("/etc/config/dhcp", "config dhcp 'lan'\n\toption interface 'lan'\n\toption force '1'\n\tlist dhcp_option '3,192.168.10.1'\n\tlist dhcp_option '6,192.168.10.1'\n\toption ra 'disabled'\nconfig dhcp 'wan'\n\toption interface 'wan'\n\toption ignore '1'\n")
 	return h
 }
 
@@ -262,15 +271,79 @@ func TestFindings(t *testing.T) {
 			h.edit("/etc/conntrackd/conntrackd.conf", "Address Ignore {", "Address Accept\n{\nIPv4_address 203.0.113.0/24\n")
 		}, []string{"conntrackd-filter"}, Warning},
 		"no firewall":       {debian, func(h *host) { delete(h.outputs, "nft") }, []string{"firewall"}, Error},
-		"rules for another": {debian, func(h *host) { h.outputs["nft"] = "table inet nat {\n oifname \"wan2\" masquerade }" }, []string{"firewall-wan"}, Error},
+		"rules for another": {debian, func(h *host) { h.outputs["nft"] = nft([]string{"nat postrouting accept", masquerade}) }, []string{"firewall-wan"}, Warning},
 		"no zone":           {openWrt, func(h *host) { h.edit("/etc/config/firewall", "'wan'", "'other'") }, []string{"firewall-wan"}, Error},
-		"empty zone":        {openWrt, func(h *host) { h.edit("/etc/config/network", "interface 'wan'", "interface 'isp'") }, []string{"firewall-wan"}, Error},
 		"sync hook": {openWrt, func(h *host) {
 			h.write("/etc/hotplug.d/keepalived/509-dnsmasq", "#!/bin/sh\n/etc/init.d/dnsmasq restart\n")
 		}, []string{"sync-hook"}, Warning},
-		"force":   {openWrt, func(h *host) { h.edit("/etc/config/dhcp", "option force '1'", "") }, []string{"dnsmasq-force"}, Warning},
-		"clock":   {debian, func(h *host) { h.sys.Now = func() time.Time { return time.Unix(0, 0) } }, []string{"clock"}, Warning},
-		"boot id": {debian, func(h *host) { h.remove("/proc/sys/kernel/random") }, []string{"boot-id"}, Error},
+		"keepalived stopped": {debian, func(h *host) {
+			h.facts.Fitness = &fitness.Facts{Unit: services.Details{Installed: true, AtBoot: true}}
+		}, []string{"keepalived-stopped"}, Error},
+		"keepalived given up": {debian, func(h *host) {
+			h.facts.Fitness = &fitness.Facts{Unit: services.Details{Installed: true, Failure: "it was restarted too often"}}
+		}, []string{"keepalived-stopped"}, Error},
+		"not at boot": {debian, func(h *host) {
+			h.facts.Fitness = &fitness.Facts{Process: hooks.Process{PID: 1}, Boot: []hooks.AtBoot{{Name: "keepalived"}, {Name: "wanfail", Enabled: true}}}
+		}, []string{"boot-keepalived"}, Error},
+		"firewall not at boot": {debian, func(h *host) {
+			h.facts.Fitness = &fitness.Facts{Process: hooks.Process{PID: 1}, Boot: []hooks.AtBoot{{Name: "nftables"}}}
+		}, []string{"boot-nftables"}, Error},
+		"masterless": {debian, func(h *host) {
+			h.facts.Masterless = []keepalived.VIP{{Device: "eth1", Address: netip.MustParseAddr("192.168.10.1")}}
+		}, []string{"no-master"}, Error},
+		"no carrier": {debian, func(h *host) { h.facts.Running = map[string]bool{"eth1": true, "eth2": false} }, []string{"vrrp-fault"}, Error},
+		"no LAN":     {debian, func(h *host) { h.facts.Running = map[string]bool{"eth2": true} }, []string{"vrrp-fault"}, Error},
+		"FAULT":      {debian, func(h *host) { h.facts.Faults = []string{"VI_1"} }, []string{"vrrp-fault"}, Error},
+		"role by hand": {debian, func(h *host) {
+			h.facts.ByHand = []ByHand{{WAN: "wan", Role: hooks.Primary, Text: "primary, set by hand; keepalived[7] says BACKUP: x"}}
+		}, []string{"role-by-hand"}, Error},
+		"what keepalived says": {debian, func(h *host) {
+			h.outputs["keepalived"] = "(/etc/keepalived/keepalived.conf: Line 9) Unknown keyword 'colour'\nNote\n(/etc/keepalived/keepalived.conf: Line 3) (VI_1) tracked interface wan doesn't exist\n"
+		}, []string{"keepalived-test"}, Warning},
+		"wrong hook": {debian, func(h *host) { h.edit(vrrp, "wanfail primary", "wanfail backup") }, []string{"notify-role"}, Error},
+		"no role":    {debian, func(h *host) { h.edit(vrrp, "wanfail primary", "wanfail") }, []string{"notify-role"}, Error},
+		"FIFO, wrong": {debian, func(h *host) {
+			h.write(vrrp, strings.ReplaceAll(example(h.t, "keepalived/keepalived-fifo.conf"), "wanfail fifo", "wanfail notify"))
+		}, []string{"notify-role"}, Error},
+		"state MASTER":  {debian, func(h *host) { h.edit(vrrp, "state BACKUP", "state MASTER") }, []string{"vrrp-state"}, Warning},
+		"no tracking":   {debian, func(h *host) { h.edit(vrrp, "track_interface {\n        eth2", "track_interface {\n        eth9") }, []string{"track-interface"}, Warning},
+		"tracks WAN":    {debian, func(h *host) { h.edit(vrrp, "track_interface {\n        eth2", "track_interface {\n        wan") }, []string{"track-wan"}, Error},
+		"other gateway": {debian, func(h *host) { h.config += "config wanfail\n option backup_gateway 192.168.10.9\n" }, []string{"backup-gateway"}, Error},
+		"unsaved":       {debian, func(h *host) { h.edit("/etc/sysctl.d/50-router.conf", "net.ipv4.ip_forward = 1", "") }, []string{"sysctl-file"}, Warning},
+		"saved otherwise": {debian, func(h *host) {
+			h.write("/usr/lib/sysctl.d/60-x.conf", "net/ipv4/ip_forward=0\n")
+		}, []string{"sysctl-file"}, Warning},
+		"strict after a boot":      {debian, func(h *host) { h.write("/etc/sysctl.d/a.conf", "net.ipv4.conf.all.rp_filter=1\n") }, []string{"sysctl-file"}, Warning},
+		"port's IPv6":              {debian, func(h *host) { h.edit("/etc/sysctl.d/50-router.conf", "net.ipv6.conf.eth2.disable_ipv6 = 1", "") }, []string{"sysctl-file"}, Warning},
+		"conntrackd stopped":       {debian, func(h *host) { delete(h.outputs, "conntrackd") }, []string{"conntrackd"}, Error},
+		"conntrackd, no interface": {debian, func(h *host) { h.edit("/etc/conntrackd/conntrackd.conf", "Interface eth1", "Interface eth9") }, []string{"conntrackd-link"}, Error},
+		"conntrackd, other interface": {debian, func(h *host) {
+			h.facts.Addresses["eth3"] = []netip.Prefix{netip.MustParsePrefix("10.99.0.1/24")}
+			h.edit("/etc/conntrackd/conntrackd.conf", "Interface eth1", "Interface eth3")
+		}, []string{"conntrackd-link"}, Error},
+		"conntrackd, no address": {debian, func(h *host) {
+			h.facts.Addresses["eth3"] = nil
+			h.write("/etc/conntrackd/conntrackd.conf", strings.ReplaceAll(strings.ReplaceAll(example(h.t, "conntrackd/conntrackd-link.conf"), "IPv4_address 10.99.0.2\n", "IPv4_address 10.99.0.2\nIPv4_address 192.168.10.1\nIPv4_address 192.168.10.2\n"), "IPv4_interface 10.99.0.1", "IPv4_interface 10.99.0.1"))
+		}, []string{"conntrackd-link"}, Error},
+		"small hash": {debian, func(h *host) { h.edit("/etc/conntrackd/conntrackd.conf", "HashSize 65536", "HashSize 8192") }, []string{"conntrackd-hash"}, Warning},
+		"no hash":    {debian, func(h *host) { h.edit("/etc/conntrackd/conntrackd.conf", "HashSize 65536", "") }, []string{"conntrackd-hash"}, Warning},
+		"Debian's unit": {debian, func(h *host) {
+			h.outputs["systemctl"] = "LoadState=loaded\nAfter=basic.target\nStartLimitIntervalUSec=10s\n"
+		}, []string{"conntrackd-unit"}, Warning},
+		"networkd waits": {debian, func(h *host) {
+			h.write("/etc/systemd/system/network-online.target.wants/systemd-networkd-wait-online.service", "")
+			h.write("/etc/systemd/network/50-lan.network", "[Match]\nName=eth1\n\n[Network]\nAddress=192.168.10.2/24\n")
+		}, []string{"networkd-link"}, Warning},
+		"a file of UCI's":          {openWrt, func(h *host) { h.write("/etc/config/dhcp", "config dhcp 'lan\n") }, []string{"uci"}, Error},
+		"no interface for the WAN": {openWrt, func(h *host) { h.edit("/etc/config/network", "interface 'wan'", "interface 'isp'") }, []string{"netifd-wan"}, Error},
+		"no masq":                  {openWrt, func(h *host) { h.edit("/etc/config/firewall", "option masq '1'", "") }, []string{"firewall-masquerade"}, Error},
+		"no device":                {openWrt, func(h *host) { h.edit("/etc/config/firewall", "list device 'wan'", "") }, []string{"firewall-wan"}, Warning},
+		"no gateway":               {openWrt, func(h *host) { h.edit("/etc/config/dhcp", "list dhcp_option '3,192.168.10.1'", "") }, []string{"dhcp-option"}, Error},
+		"another resolver":         {openWrt, func(h *host) { h.edit("/etc/config/dhcp", "'6,192.168.10.1'", "'6,192.168.10.2'") }, []string{"dhcp-option"}, Error},
+		"ra":                       {openWrt, func(h *host) { h.edit("/etc/config/dhcp", "'disabled'", "'server'") }, []string{"dhcp-ra"}, Warning},
+		"force":                    {openWrt, func(h *host) { h.edit("/etc/config/dhcp", "option force '1'", "") }, []string{"dnsmasq-force"}, Warning},
+		"clock":                    {debian, func(h *host) { h.sys.Now = func() time.Time { return time.Unix(0, 0) } }, []string{"clock"}, Warning},
+		"boot id":                  {debian, func(h *host) { h.remove("/proc/sys/kernel/random") }, []string{"boot-id"}, Error},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -321,73 +394,6 @@ func TestIDs(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?:\bone\(|ID: )"([a-z-]+)`).FindAllStringSubmatch(source, -1) {
 		if id := m[1]; Known(id) == "" && !strings.HasSuffix(id, "-") {
 			t.Errorf("%s is not among IDs", m[1])
-		}
-	}
-}
-
-// Each platform has its own way to install what is missing.
-func TestInstall(t *testing.T) {
-	for want, f := range map[string]Facts{
-		"apt install x; ":               {},
-		"apk add x; ":                   {OpenWrt: true},
-		"opkg update; opkg install x; ": {OpenWrt: true, Opkg: true},
-	} {
-		if got := f.install("x"); got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-}
-
-// What a file says, a path or a name, is one word of the command that is printed
-// to be pasted.
-func TestFixesAreQuoted(t *testing.T) {
-	const evil = "/srv/a b;touch${IFS}pasted;'x'"
-	for name, c := range map[string]struct {
-		on      func(*testing.T) *host
-		provoke func(h *host)
-		want    string
-	}{
-		"track_file": {debian, func(h *host) {
-			h.edit(vrrp, "vrrp_instance", "track_file drill {\nfile \""+evil+"\"\n}\nvrrp_instance")
-			h.write(evil, "-253\n")
-		}, "echo 0 >" + files.Quote(evil)},
-		"a hook's path": {debian, func(h *host) { h.edit(vrrp, "/usr/sbin/wanfail", "/usr/sbin/x'|e;wanfail") }, `sed -i -E 's/\/usr\/sbin\/x'\''\|e;wanfail/\/usr\/sbin\/wanfail/' ` + vrrp},
-		"the file of the hooks": {debian, func(h *host) {
-			h.write("/etc/keepalived/$(x).conf", strings.ReplaceAll(h.sys.Text(vrrp), "notify_stop", "#"))
-			h.write(vrrp, "include *x).conf\n")
-		}, "'/etc/keepalived/$(x).conf'"},
-		"an instance's name": {debian, func(h *host) {
-			h.edit(vrrp, "VI_1", "VI';x;'")
-			h.edit(vrrp, "notify_stop", "#")
-		}, `'/^\s*vrrp_instance VI'\'';x;'\'' \{/a notify_stop`},
-		"a section's name": {openWrt, func(h *host) {
-			h.edit("/etc/config/dhcp", "'lan'", "'lan;x'")
-			h.edit("/etc/config/dhcp", "option force '1'", "")
-		}, "uci set 'dhcp.lan;x.force=1'"},
-		"a hotplug script": {openWrt, func(h *host) {
-			h.write("/etc/hotplug.d/keepalived/5;x", "#!/bin/sh\n/etc/init.d/dnsmasq restart\n")
-		}, "rm '/etc/hotplug.d/keepalived/5;x'"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			h := c.on(t)
-			c.provoke(h)
-			d := h.examine()
-			if len(d.Findings) == 0 || !strings.Contains(d.Findings[0].Fix, c.want) {
-				t.Errorf("want %s\nin %+v", c.want, d.Findings)
-			}
-		})
-	}
-}
-
-// What a track_file holds is shown only if it is a number: it may be a link to
-// what only root can read.
-func TestSecretTrackFile(t *testing.T) {
-	h := debian(t)
-	h.write(vrrp, example(t, "keepalived/keepalived-drill.conf"))
-	h.write("/run/wanfail.drill", "root:secret")
-	for _, f := range h.examine().Findings {
-		if strings.Contains(f.Found, "secret") {
-			t.Errorf("%+v", f)
 		}
 	}
 }

@@ -12,22 +12,22 @@ import (
 
 // Probe asks each WAN's ISP with one DISCOVER whether it would answer, for limit,
 // and reports who does not.
-func Probe(ctx context.Context, cfg config.Config, limit time.Duration) (all []Finding) {
-	for _, w := range cfg.WANs {
+func Probe(ctx context.Context, f *Facts, limit time.Duration) (all []Finding) {
+	for _, w := range f.Config.WANs {
 		c := w.DHCP
 		c.Interface = w.Parent // the WAN may not be there
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		offers, err := dhcp.Probe(ctx, c)
 		cancel()
-		all = append(all, judge(w, offers, err)...)
+		all = append(all, judge(w, offers, err, f.bringUp(w.Parent))...)
 	}
 	return all
 }
 
-func judge(w config.WAN, offers []dhcp.Offer, err error) (all []Finding) {
+func judge(w config.WAN, offers []dhcp.Offer, err error, up string) (all []Finding) {
 	switch {
 	case err != nil:
-		return one("probe", Error, w.Name+": "+err.Error(), "the ISP could not be asked", "ip link set dev "+w.Parent+" up")
+		return one("probe", Error, w.Name+": "+err.Error(), "the ISP could not be asked", up)
 	case len(offers) == 0:
 		return one("probe-silent", Error, fmt.Sprintf("nobody answers a DISCOVER from %s on %s", w.MAC, w.Parent), "this router would have no lease as primary", "by hand: "+dhcp.NoAnswer.Text())
 	}

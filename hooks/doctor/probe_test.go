@@ -27,7 +27,7 @@ func TestJudge(t *testing.T) {
 		"unusable":    {[]dhcp.Offer{{Server: a, Refusal: errors.New("no mask")}}, nil, []string{"probe-unusable"}},
 		"failed":      {nil, errors.New("no such device"), []string{"probe"}},
 	} {
-		if got := ids(Diagnosis{Findings: judge(w, c.offers, c.err)}); !reflect.DeepEqual(got, c.want) {
+		if got := ids(Diagnosis{Findings: judge(w, c.offers, c.err, "up")}); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: got %v, want %v", name, got, c.want)
 		}
 	}

@@ -63,23 +63,23 @@ func missingHooks(f *Facts) (all []Finding) {
 	any := slices.ContainsFunc(f.Keepalived.Instances, func(i *keepalived.Instance) bool { return len(i.Ours()) > 0 })
 	if !any && len(f.Keepalived.Instances) > 0 {
 		var lines []string
-		for _, event := range keepalived.Events()[1:] {
+		for _, event := range keepalived.Required() {
 			lines = append(lines, notifyLine(event))
 		}
-		return one("notify", Error, "nothing in "+f.Keepalived.File+" calls wanfail", "nobody tells wanfail who is master", f.addLines(f.Keepalived.Instances[0], lines...))
+		return one("notify", Error, "nothing in "+f.Keepalived.File+" calls wanfail", "wanfail is not notified of the state of VRRP", f.addLines(f.Keepalived.Instances[0], nil, lines...))
 	}
 	for _, i := range f.Keepalived.Instances {
 		have := i.Ours()
 		if _, generic := have["notify"]; generic || len(have) == 0 {
 			continue
 		}
-		for _, event := range keepalived.Events()[1:] {
+		for _, event := range keepalived.Required() {
 			_, there := have[event]
 			if there || i.Group && event == "notify_stop" && f.stops() {
 				continue
 			}
 			all = append(all, one(strings.ReplaceAll(event, "_", "-"), Error, fmt.Sprintf("%s has no %s (%s)", i.Title(), event, i.Where),
-				without[event], f.addLines(i, notifyLine(event)))...)
+				without[event], f.addLines(i, nil, notifyLine(event)))...)
 		}
 	}
 	return all
@@ -136,9 +136,13 @@ func hookUser(f *Facts) (all []Finding) {
 			return one("hook-user", Error, fmt.Sprintf("%s is run by user '%s' (%s)", h.Event, h.User, h.Where), why,
 				"by hand: the command and its arguments in one pair of quotes, and no user after it; then "+f.reloadKeepalived())
 		case k.User != "root":
-			fix := fmt.Sprintf(`sed -i -E 's/^(\s*script_user)\s.*/\1 root/' %s; %s`, quote(k.UserFrom), f.reloadKeepalived())
-			if k.UserFrom == "" {
+			fix := uciSet("keepalived.globals=globals", "keepalived.globals.script_user=root") + "; " + f.reloadKeepalived()
+			switch {
+			case f.uciMade():
+			case k.UserFrom == "":
 				fix = fmt.Sprintf(`sed -i '1i global_defs {\n    script_user root\n}' %s; %s`, quote(k.File), f.reloadKeepalived())
+			default:
+				fix = fmt.Sprintf(`sed -i -E 's/^(\s*script_user)\s.*/\1 root/' %s; %s`, quote(k.UserFrom), f.reloadKeepalived())
 			}
 			return one("hook-user", Error, "user "+k.User+" runs keepalived's scripts", why, fix)
 		}
@@ -179,11 +183,11 @@ func severalHooks(f *Facts) (all []Finding) {
 		switch {
 		case fifo != nil && len(have) > 0:
 			all = append(all, one("several-hooks", Warning, fmt.Sprintf("%s has hooks beside the FIFO of %s", i.Title(), fifo.Where),
-				"each change is told twice, on two channels that are not ordered among each other; the later word wins",
+				"each change is notified twice, on two channels that are not ordered among each other; the later one counts",
 				f.removeHooks(have, `notify(_[a-z]+)?`))...)
 		case generic && len(have) > 1:
 			all = append(all, one("several-hooks", Warning, fmt.Sprintf("%s has notify and notify_*, both for wanfail (%s)", i.Title(), i.Where),
-				"each change starts two processes that say the same", f.removeHooks(have, "notify"))...)
+				"each change starts two processes with the same notification", f.removeHooks(have, "notify"))...)
 		}
 	}
 	return all
@@ -196,7 +200,7 @@ func fastAdverts(f *Facts) (all []Finding) {
 	for _, i := range f.Keepalived.Instances {
 		if !i.Group && i.Version != 3 && i.Advert != math.Trunc(i.Advert) {
 			all = append(all, one("advert-version", Error, fmt.Sprintf("%s has advert_int %g in VRRP version %d (%s)", i.Title(), i.Advert, i.Version, i.Where),
-				"version 2 counts in whole seconds: keepalived rounds, and detection takes 3 s instead of a third of one", f.addLines(i, "version 3")+" # on both routers")...)
+				"version 2 counts in whole seconds: keepalived rounds, and detection takes 3 s instead of a third of one", f.addLines(i, []string{"version=3"}, "version 3")+" # on both routers")...)
 		}
 	}
 	return all

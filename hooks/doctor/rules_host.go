@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -14,7 +13,7 @@ import (
 func enabledServices(f *Facts) (all []Finding) {
 	for _, name := range f.Enabled {
 		if f.OpenWrt && name == "miniupnpd" {
-			// Its hotplug script, which tells it of a WAN that comes late, does nothing
+			// Its hotplug script, which notifies it of a WAN that comes up late, does nothing
 			// for a disabled one; and without a WAN it answers nobody.
 			continue
 		}
@@ -42,20 +41,13 @@ func networkManager(f *Facts) []Finding {
 func networkd(f *Facts) (all []Finding) {
 	wans, _ := f.names()
 	for _, name := range slices.Sorted(maps.Keys(f.Networkd)) {
-		text, why := `[Match]\nName=%s\n\n[Link]\nUnmanaged=yes\n`, "it removes addresses and routes that are not its own, and speaks IPv6 there"
+		text, why := `[Match]\nName=%s\n\n[Link]\nUnmanaged=yes\n`, "it removes addresses and routes that are not its own, and configures IPv6 there"
 		if !slices.Contains(wans, name) {
 			text = `[Match]\nName=%s\n\n[Link]\nActivationPolicy=always-up\nRequiredForOnline=no\n\n[Network]\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n`
-			why = "the port speaks with an address of its own, and the ISP sees two customers"
+			why = "the port has an address and a MAC address of its own, and the ISP sees two customers"
 		}
 		all = append(all, one("networkd", Error, fmt.Sprintf("%s makes systemd-networkd configure %s", f.Networkd[name], name), why,
 			fmt.Sprintf(`printf '`+text+`' >/etc/systemd/network/00-wanfail-%[1]s.network; networkctl reload`, name))...)
-	}
-	return all
-}
-
-func netifd(f *Facts) (all []Finding) {
-	for _, t := range f.Netifd {
-		all = append(all, one("netifd", Error, t.Found+" (/etc/config/network)", "netifd runs a DHCP client of its own there, or takes the interface away", t.Fix)...)
 	}
 	return all
 }
@@ -86,7 +78,7 @@ func parents(f *Facts) (all []Finding) {
 			case strings.Contains(found, " has the address "):
 				fix = "ip address flush dev " + w.Parent + " # and take it out of whatever sets it"
 			case strings.Contains(found, " is down"):
-				fix = "ip link set dev " + w.Parent + " up"
+				fix = f.bringUp(w.Parent)
 			case hint == "":
 				fix = "by hand: option parent of " + w.Name + " is the port with the cable to the ISP"
 			}
@@ -101,7 +93,7 @@ func macAddress(f *Facts) (all []Finding) {
 		switch {
 		case w.MAC.String() == f.Parents[w.Name].ParentMAC:
 			all = append(all, one("mac-parent", Error, fmt.Sprintf("macaddr %s of %s is that of its parent %s", w.MAC, w.Name, w.Parent),
-				"a macvlan cannot have it here, and the backup's port speaks with the shared address",
+				"a macvlan cannot have it here, and the backup's port sends with the shared address",
 				f.setMAC(w.Name, w.MAC.String(), local(w.MAC)))...)
 		case w.MAC[0]&2 == 0:
 			all = append(all, one("mac-global", Warning, fmt.Sprintf("macaddr %s of %s is not locally administered", w.MAC, w.Name),
@@ -159,119 +151,6 @@ func liberalTCP(f *Facts) []Finding {
 		"the windows of replicated sessions lag behind: after a failover busy ones have packets that count as invalid", fix)
 }
 
-func conntrackdThere(f *Facts) []Finding {
-	c := &f.Conntrackd
-	if c.Running && c.Configured || f.Config.Conntrackd == config.Off {
-		return nil
-	}
-	s := Warning
-	if f.Config.Conntrackd == config.On {
-		s = Error
-	}
-	found, fix := "conntrackd is not running", f.enable("conntrackd")
-	if !c.Configured {
-		found = "conntrackd does not replicate: /etc/conntrackd/conntrackd.conf has no Sync section"
-		fix = "cp " + examples + "conntrackd/conntrackd-lan.conf /etc/conntrackd/conntrackd.conf; editor /etc/conntrackd/conntrackd.conf; " + f.enable("conntrackd") + "; " + f.restart("conntrackd")
-		if f.OpenWrt {
-			fix = strings.Replace(fix, "; editor", "; sed -i /Systemd/d /etc/conntrackd/conntrackd.conf; vi", 1)
-		}
-	}
-	if !c.Installed {
-		found, fix = "conntrackd is not installed", f.install("conntrackd")+fix
-	}
-	return one("conntrackd", s, found,
-		"sessions are not replicated: those in which the other side speaks first are reset by a failover",
-		fix+" # or, if you do not want it, option conntrackd '0' in "+f.ConfigPath)
-}
-
-// conntrackdFilter wants the routers' own addresses left out of the replication.
-func conntrackdFilter(f *Facts) []Finding {
-	if !f.Conntrackd.Configured || f.Keepalived == nil || f.Config.Conntrackd == config.Off {
-		return nil
-	}
-	var lacking []string
-	need := func(a netip.Addr) {
-		list := f.Conntrackd.Ignore
-		if f.Conntrackd.Accepts {
-			list = f.Conntrackd.Accept
-		}
-		covered := f.Conntrackd.Accepts != slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
-		if a.Is4() && !covered && !slices.Contains(lacking, a.String()) {
-			lacking = append(lacking, a.String())
-		}
-	}
-	for _, a := range f.Conntrackd.Own {
-		need(a)
-	}
-	for _, i := range f.Keepalived.Instances {
-		for _, a := range i.Virtual() {
-			need(a)
-		}
-		for _, p := range f.Addresses[i.Interface] {
-			need(p.Addr())
-		}
-	}
-	if len(lacking) == 0 {
-		return nil
-	}
-	return one("conntrackd-filter", Warning, "conntrackd.conf does not ignore the routers' own "+strings.Join(lacking, ", "),
-		"sessions of the routers themselves, VRRP and conntrackd's own among them, are replicated and overwrite the peer's",
-		f.ignore(lacking)+" # those of the other router, too")
-}
-
-// ignore adds addresses to what conntrackd does not replicate.
-func (f *Facts) ignore(addresses []string) string {
-	at, before, after := "Address Ignore", "", ""
-	if !f.Conntrackd.Ignores {
-		at, before, after = "Filter", "Address Ignore {", "}"
-	}
-	if !f.Conntrackd.Filter {
-		at, before, after = "General", "Filter From Userspace { Address Ignore {", "} }"
-	}
-	list := "IPv4_address " + strings.Join(addresses, `\nIPv4_address `)
-	if before != "" {
-		list = before + `\n` + list + `\n` + after
-	}
-	return fmt.Sprintf(`sed -i -E '/^[[:space:]]*%s[^#]*\{/a %s' /etc/conntrackd/conntrackd.conf; %s`, at, list, f.restart("conntrackd"))
-}
-
-func firewall(f *Facts) (all []Finding) {
-	w := &f.Firewall
-	if w.From == "" {
-		fix := "cp " + examples + "nftables/nftables.conf /etc/nftables.conf; editor /etc/nftables.conf; systemctl enable nftables; systemctl restart nftables"
-		if f.OpenWrt {
-			fix = "by hand: a zone for the WAN in /etc/config/firewall: docs/openwrt.md, step 5"
-		}
-		return one("firewall", Error, "no firewall is loaded", "nothing masquerades the LAN and nothing guards it once the WAN is up", fix)
-	}
-	for _, wan := range f.Config.WANs {
-		if w.Names[wan.Name] {
-			continue
-		}
-		severity, why := Error, "the LAN is not masqueraded there, or its packets are dropped"
-		fix := fmt.Sprintf(`by hand: name it in /etc/nftables.conf, as oifname "%s" masquerade and iifname "%[1]s" jump ...; then systemctl reload nftables # not oif and iif: they forget a WAN that is made anew`, wan.Name)
-		switch {
-		case w.Zone >= 0:
-			fix = fmt.Sprintf("uci add_list firewall.@zone[%d].device=%s; uci commit firewall; service firewall reload", w.Zone, wan.Name)
-		case f.OpenWrt:
-			fix = "by hand: no zone masquerades; add one: docs/openwrt.md, step 5"
-		case w.NAT:
-			severity, why = Warning, "what is masqueraded is told by something else: it may be more, or less, than what leaves there"
-		}
-		all = append(all, one("firewall-wan", severity, fmt.Sprintf("no rule of %s names %s", w.From, wan.Name), why, fix)...)
-	}
-	return all
-}
-
-func dnsmasqForce(f *Facts) (all []Finding) {
-	for _, name := range f.DHCPUnforced {
-		all = append(all, one("dnsmasq-force", Warning, fmt.Sprintf("dhcp section '%s' has no option force '1'", name),
-			"dnsmasq looks for another DHCP server for 3 s when it starts, finds the peer's that is just stopping, and serves no addresses",
-			fmt.Sprintf("uci set %s; uci commit dhcp", quote("dhcp."+name+".force=1")))...)
-	}
-	return all
-}
-
 func clock(f *Facts) (all []Finding) {
 	if f.Now.Year() < 2026 { // no release of wanfail is older
 		fix := "timedatectl set-ntp true"
@@ -282,7 +161,7 @@ func clock(f *Facts) (all []Finding) {
 			"wanfail does not depend on it, but whoever compares the logs of two routers does", fix+" # a backup reaches a server through its backup_gateway")...)
 	}
 	if f.Boot != nil {
-		all = append(all, one("boot-id", Error, f.Boot.Error(), "neither the recorded role nor a lease can be told from one of an earlier boot", "by hand: mount /proc, with nothing over its files")...)
+		all = append(all, one("boot-id", Error, f.Boot.Error(), "neither the recorded role nor a lease can be distinguished from one of an earlier boot", "by hand: mount /proc, with nothing over its files")...)
 	}
 	return all
 }

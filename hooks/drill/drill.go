@@ -56,13 +56,13 @@ const (
 
 // Errors of a drill that ends early. The priority is back in each case.
 var (
-	ErrNotPrimary = errors.New("this router is not primary: run the drill on the one that is")
-	ErrNoPeer     = errors.New("the peer did not take over: this router stayed master all the time. Is keepalived running there, not in FAULT and without `nopreempt`? Does keepalived here know the track_file (reload it)?")
-	ErrNoAnswer   = errors.New("this router became backup, but nobody answers for the virtual address")
-	ErrNotTold    = errors.New("keepalived became backup, but wanfail did not: see wanfail doctor about the hooks")
-	ErrNotHeld    = errors.New("the peer did not keep the role (it failed, or keepalived was restarted here): this router has it again")
-	ErrNoReturn   = errors.New("this router did not become primary again: the peer still is. Is its priority not the lower one?")
-	ErrKeeper     = errors.New("the keeper has ended, and with it the view of the drill")
+	ErrNotPrimary  = errors.New("this router is not primary: run the drill on the one that is")
+	ErrNoPeer      = errors.New("the peer did not take over: this router stayed master all the time. Is keepalived running there, not in FAULT and without `nopreempt`? Does keepalived here know the track_file (reload it)?")
+	ErrNoAnswer    = errors.New("this router became backup, but nobody answers for the virtual address")
+	ErrNotNotified = errors.New("keepalived became backup, but wanfail did not: see wanfail doctor about the hooks")
+	ErrNotHeld     = errors.New("the peer did not keep the role (it failed, or keepalived was restarted here): this router has it again")
+	ErrNoReturn    = errors.New("this router did not become primary again: the peer still is. Is its priority not the lower one?")
+	ErrKeeper      = errors.New("the keeper has ended, and with it the view of the drill")
 )
 
 // errLate ends a wait; every caller reports what it has waited for.
@@ -120,7 +120,7 @@ type run struct {
 	reported    bool
 	left        bool // was backup
 	before, now hooks.Report
-	told        time.Time // begin of the last transition that was told
+	shown       time.Time // begin of the last transition that was printed
 	who         map[netip.Addr]Holder
 	missing     map[netip.Addr][]time.Duration
 }
@@ -205,10 +205,10 @@ func (d *run) take(r hooks.Report) {
 		}
 	}
 	for _, t := range r.Transitions {
-		if !t.At.After(d.start) || !t.At.After(d.told) {
+		if !t.At.After(d.start) || !t.At.After(d.shown) {
 			continue
 		}
-		d.told = t.At
+		d.shown = t.At
 		for _, p := range t.Phases {
 			note := ""
 			if p.Error != "" {
@@ -235,7 +235,7 @@ func (d *run) see(s Sight) {
 	case s.Who == Nobody && was == Here:
 		d.say("this router has given up %s", s.Address)
 	case s.Who == Nobody:
-		d.say("the peer answers no more for %s", s.Address)
+		d.say("the peer no longer answers for %s", s.Address)
 	default:
 		d.say("the peer answers for %s", s.Address)
 	}
@@ -274,7 +274,7 @@ func (d *run) away(ctx context.Context) error {
 	case d.all(hooks.Primary) && d.held(Here) == len(d.Watched):
 		return ErrNoPeer
 	case d.all(hooks.Primary):
-		return ErrNotTold
+		return ErrNotNotified
 	case d.all(hooks.Backup):
 		return ErrNoAnswer
 	default:

@@ -133,7 +133,7 @@ func TestDrill(t *testing.T) {
 		"no peer":      {f: fake{}, from: hooks.Primary, err: ErrNoPeer, set: there, says: []string{"10s priority put back"}},
 		"silent peer":  {f: fake{peer: true, preempt: true, silent: true}, from: hooks.Primary, err: ErrNoAnswer, set: there, says: []string{"priority put back", "everything is as before"}},
 		"cannot ask":   {f: fake{peer: true, preempt: true, unasked: true}, from: hooks.Primary, set: there, says: []string{"its advert says", "everything is as before"}},
-		"no hooks":     {f: fake{peer: true, preempt: true, deaf: true}, from: hooks.Primary, err: ErrNotTold, set: there, says: []string{"everything is as before"}},
+		"no hooks":     {f: fake{peer: true, preempt: true, deaf: true}, from: hooks.Primary, err: ErrNotNotified, set: there, says: []string{"everything is as before"}},
 		"no return":    {f: fake{peer: true}, from: hooks.Primary, err: ErrNoReturn, set: there},
 		"peer dies":    {f: fake{peer: true, preempt: true, dies: 2 * time.Second}, from: hooks.Primary, err: ErrNotHeld, set: there, says: []string{"everything is as before"}},
 		"renumbered":   {f: fake{peer: true, preempt: true, renumber: true}, from: hooks.Primary, text: "wan has 192.0.2.8/24, it had 192.0.2.7/24", set: there},

@@ -6,6 +6,7 @@
 package keepalived
 
 import (
+	"path"
 	"slices"
 	"strings"
 
@@ -28,6 +29,7 @@ type Config struct {
 	FIFO       []*Hook
 	Instances  []*Instance
 	TrackFiles map[string]TrackFile
+	Scripts    map[string]string // commands of vrrp_script blocks, by name
 }
 
 // Hook is a script that keepalived starts on a change.
@@ -42,6 +44,24 @@ type Hook struct {
 	// Parts are the components of Path, / first, without the symbolic links in it;
 	// none if it is not there.
 	Parts []files.Part
+}
+
+// Role is the role that a command line of wanfail's asks for: its first word that
+// is no option; "" where the command is another program.
+func (h *Hook) Role() string {
+	words := strings.Fields(h.Command)
+	if len(words) == 0 || path.Base(words[0]) != "wanfail" {
+		return ""
+	}
+	for i := 1; i < len(words); i++ {
+		switch w := words[i]; {
+		case !strings.HasPrefix(w, "-"):
+			return w
+		case !strings.Contains(w, "="):
+			i++ // its value
+		}
+	}
+	return ""
 }
 
 // File is the file that has the hook.
@@ -70,6 +90,8 @@ type Instance struct {
 	Unicast []string `json:"unicast_peers,omitempty"` // none: multicast
 
 	Tracked  []string `json:"-"` // interfaces
+	Needed   []string `json:"-"` // interfaces without which it is in FAULT
+	Checks   []string `json:"-"` // names of the scripts that it tracks
 	Files    []string `json:"-"` // track_file names
 	Weights  []string `json:"-"` // their weights here, "" for the file's own
 	Members  []string `json:"-"` // of a group
@@ -91,9 +113,15 @@ type TrackFile struct {
 	Held   bool   // a process has it locked: a drill that runs
 }
 
-// Events are the keywords of an instance's hooks, the generic one first.
+// Events are the keywords of an instance's hooks.
 func Events() []string {
-	return []string{"notify", "notify_master", "notify_backup", "notify_fault", "notify_stop"}
+	return append(Required(), "notify", "notify_master_rx_lower_pri")
+}
+
+// Required are those without which a router does not follow keepalived, unless it
+// has the generic notify.
+func Required() []string {
+	return []string{"notify_master", "notify_backup", "notify_fault", "notify_stop"}
 }
 
 // Title is the keyword with the name.

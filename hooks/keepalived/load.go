@@ -27,7 +27,7 @@ func load(t files.Tree, file, id string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Config{File: file, Files: read, User: "root", TrackFiles: map[string]TrackFile{}}
+	k := &Config{File: file, Files: read, User: "root", TrackFiles: map[string]TrackFile{}, Scripts: map[string]string{}}
 	version := 2
 	if strings.Contains("\n"+t.Text("/etc/passwd"), "\nkeepalived_script:") {
 		k.User = "keepalived_script"
@@ -56,6 +56,9 @@ func load(t files.Tree, file, id string) (*Config, error) {
 		}
 		k.TrackFiles[b.word(1)] = f
 	}
+	for _, b := range root.all("vrrp_script") {
+		k.Scripts[b.word(1)], _ = b.value("script")
+	}
 	for _, b := range root.all("vrrp_instance", "vrrp_sync_group") {
 		k.Instances = append(k.Instances, instance(t, b, version))
 	}
@@ -65,7 +68,7 @@ func load(t files.Tree, file, id string) (*Config, error) {
 func instance(t files.Tree, b *block, version int) *Instance {
 	i := &Instance{
 		Name: b.word(1), Group: b.word(0) == "vrrp_sync_group", Where: b.where(),
-		VIPs: b.firsts("virtual_ipaddress"), Tracked: b.firsts("track_interface"), Unicast: b.firsts("unicast_peer"),
+		VIPs: b.firsts("virtual_ipaddress"), Tracked: b.firsts("track_interface"), Unicast: b.firsts("unicast_peer"), Checks: b.firsts("track_script"),
 	}
 	i.State, _ = b.value("state")
 	i.Interface, _ = b.value("interface")
@@ -82,6 +85,13 @@ func instance(t files.Tree, b *block, version int) *Instance {
 	for _, a := range b.all("authentication") {
 		if i.Version != 3 {
 			i.Auth = authentication(a)
+		}
+	}
+	for _, t := range b.all("track_interface") {
+		for _, line := range t.inner {
+			if len(line.words) > 0 && (line.word(1) != "weight" || line.word(2) == "0") {
+				i.Needed = append(i.Needed, line.word(0))
+			}
 		}
 	}
 	for _, t := range b.all("track_file") {

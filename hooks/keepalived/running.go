@@ -1,8 +1,6 @@
 package keepalived
 
 import (
-	"errors"
-	"io/fs"
 	"path"
 	"slices"
 	"strconv"
@@ -58,26 +56,28 @@ func roots(t files.Tree, proc string) bool {
 // Find reads the configuration that is in force: that of the keepalived that
 // runs, else the one where the platform has it.
 func Find(t files.Tree) (k *Config, err error) {
-	names := []string{DefaultFile}
-	if t.Exists("/etc/openwrt_release") && t.Owned(UCIFile) == nil { // in a directory where anybody may write
-		names = []string{UCIFile, DefaultFile}
+	name, id := DefaultFile, ""
+	openWrt := t.Exists("/etc/openwrt_release")
+	if openWrt { // its init script never reads the default
+		name = UCIFile
 	}
-	id := ""
 	if p := Running(t); p != nil {
 		id = argument(p.Args, "-i", "--config-id")
 		if file := argument(p.Args, "-f", "--use-file"); path.IsAbs(file) {
-			names = []string{file}
+			name = file
 		} else if file != "" {
-			names = []string{path.Join(p.Dir, file)}
+			name = path.Join(p.Dir, file)
 		}
 	}
-	for _, name := range names {
-		k, err = load(t, name, id)
-		if !errors.Is(err, fs.ErrNotExist) {
-			break
+	if name == UCIFile && openWrt { // in a directory where anybody may write
+		if err := t.Owned(name); err != nil {
+			return nil, err
+		}
+		if to := t.Link(name); path.IsAbs(to) { // option alt_config_file
+			name = to
 		}
 	}
-	return k, err
+	return load(t, name, id)
 }
 
 // argument is the value of an option as getopt_long(3) takes it.

@@ -1,8 +1,10 @@
 package keepalived
 
 import (
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -14,12 +16,24 @@ func HostAddresses() Addresses {
 	all := Addresses{}
 	interfaces, _ := net.Interfaces()
 	for _, i := range interfaces {
+		all[i.Name] = nil // that has none is an interface, too
 		addrs, _ := i.Addrs()
 		for _, a := range addrs {
 			if p, err := netip.ParsePrefix(a.String()); err == nil {
 				all[i.Name] = append(all[i.Name], p)
 			}
 		}
+	}
+	return all
+}
+
+// RunningLinks are the interfaces of this computer, and whether each is up with a
+// carrier.
+func RunningLinks() map[string]bool {
+	all := map[string]bool{}
+	interfaces, _ := net.Interfaces()
+	for _, i := range interfaces {
+		all[i.Name] = i.Flags&net.FlagUp != 0 && i.Flags&net.FlagRunning != 0
 	}
 	return all
 }
@@ -35,6 +49,9 @@ func (a Addresses) Have(addr netip.Addr) bool {
 	}
 	return false
 }
+
+// Devices are the names of the interfaces, sorted.
+func (a Addresses) Devices() []string { return slices.Sorted(maps.Keys(a)) }
 
 // VIP is a virtual address and how to ask for it by ARP.
 type VIP struct {

@@ -12,9 +12,10 @@ import (
 
 // testDoctorPair compares two routers by what doctor says on each.
 func testDoctorPair(t *testing.T, seen map[string]bool) {
-	w := build(t, 60*time.Second, lab.Options{Backend: lab.Init})
+	w := build(t, 90*time.Second, lab.Options{Backend: lab.Init})
 	ar0, ar1 := w.pair()
 	p := w.alone(ar0, seen)
+	w.alone(ar1, seen)
 	p.args = []string{"--peer", "/root/peer.json"}
 	// tell carries what doctor says on the other router over, with a change.
 	tell := func(change ...string) {
@@ -59,6 +60,23 @@ func testDoctorPair(t *testing.T, seen map[string]bool) {
 		{"peer-vendorclass", wanfailConf, "config wan 'wan'", "config wan 'wan'\n\toption vendorclass 'x'"},
 		{"peer-userclass", wanfailConf, "config wan 'wan'", "config wan 'wan'\n\toption userclass 'x'"},
 		{"peer-hostname", wanfailConf, "config wan 'wan'", "config wan 'wan'\n\toption hostname 'ar1'"},
+		{"peer-sendopt", wanfailConf, "config wan 'wan'", "config wan 'wan'\n\tlist sendopt '90:00'"},
+		{"peer-request", wanfailConf, "config wan 'wan'", "config wan 'wan'\n\toption request '90'"},
+		{"peer-broadcast", wanfailConf, "config wan 'wan'", "config wan 'wan'\n\toption broadcast '1'"},
+		{"peer-rapidcommit", wanfailConf, "config wan 'wan'", "config wan 'wan'\n\toption rapidcommit '1'"},
+		{"peer-expect", wanfailConf, "config wan 'wan'", "config wan 'wan'\n\toption expect '203.0.114.0/24'"},
+		{"peer-instance", wanfailConf, "config wan 'wan'", "config wan 'wan'\n\toption instance 'VI_1'"},
+		{"peer-defaultroute", wanfailConf, "config wan 'wan'", "config wan 'wan'\n\toption defaultroute '0'"},
+		{"peer-peerdns", wanfailConf, "config wan 'wan'", "config wan 'wan'\n\toption peerdns '0'"},
+		{"peer-metric", wanfailConf, "config wan 'wan'", "config wan 'wan'\n\toption metric '5'"},
+		{"peer-mtu", wanfailConf, "config wan 'wan'", "config wan 'wan'\n\toption mtu '1400'"},
+		{"peer-service", wanfailConf, "list service 'miniupnpd'", ""},
+		{"peer-conntrackd", wanfailConf, "option conntrackd '0'", "option conntrackd 'auto'"},
+		{"peer-backup-gateway", wanfailConf, "option conntrackd '0'", "option conntrackd '0'\n\toption backup_gateway '192.168.77.1'"},
+		{"peer-authentication", keepalivedConf, "advert_int 0.10", "advert_int 0.10\n version 2\n authentication {\n auth_type PASS\n auth_pass x\n }"},
+		{"peer-unicast", keepalivedConf, "advert_int 0.10", "advert_int 0.10\n unicast_peer {\n 192.168.77.2\n }"},
+		{"peer-unicast-peer", keepalivedConf, "advert_int 0.10", "advert_int 0.10\n unicast_peer {\n 192.168.77.9\n }"},
+		{"peer-interface", keepalivedConf, "interface eth1", "interface eth3"},
 		{"peer-wan", wanfailConf, "config wan 'wan'", "config wan 'wan2'\n\toption parent 'eth3'\n\toption macaddr '02:00:00:00:00:02'\n\nconfig wan 'wan'"},
 		{"peer-vrrp", keepalivedConf, "VI_1", "VI_2"},
 		{"peer-virtual-router-id", keepalivedConf, "virtual_router_id 77", "virtual_router_id 78"},
@@ -67,10 +85,29 @@ func testDoctorPair(t *testing.T, seen map[string]bool) {
 		{"peer-virtual-ipaddress", keepalivedConf, lab.VIP.String(), "192.168.77.9/24"},
 		{"peer-priority", keepalivedConf, priority(ar1), priority(ar0)},
 	} {
-		f := fault{id: c.id}
+		f := fault{id: c.id, with: map[string][]string{
+			"peer-authentication": {"peer-vrrp-version"}, "peer-unicast-peer": {"peer-unicast"},
+		}[c.id]}
 		f.provoke, f.byHand = differ(c.path, c.from, c.to)
 		p.suffer(f)
 	}
+	p.suffer(fault{id: "peer-options", provoke: func() { tell(`"options"`, `"formerly"`) }, byHand: func(string) { tell() }})
+	// Both have it, and each says so of itself.
+	p.suffer(fault{
+		id: "peer-state", with: []string{"vrrp-state"},
+		provoke: func() {
+			for _, r := range []*lab.Router{ar0, ar1} {
+				w.run(r, "sed", "-i", "s/state BACKUP/state MASTER/", keepalivedConf)
+			}
+			tell()
+		},
+		byHand: func(string) {
+			for _, r := range []*lab.Router{ar0, ar1} {
+				w.run(r, "sed", "-i", "s/state MASTER/state BACKUP/", keepalivedConf)
+			}
+			tell()
+		},
+	})
 	version := strings.Fields(w.out(ar0, "wanfail", "--version"))
 	mine := `"version": "` + version[len(version)-1] + `"`
 	p.suffer(fault{
@@ -96,7 +133,10 @@ func testDoctorPair(t *testing.T, seen map[string]bool) {
 func (w *world) alone(r *lab.Router, seen map[string]bool) *patient {
 	w.Helper()
 	w.run(r, "sysctl", "-w", "net.ipv6.conf.eth2.disable_ipv6=1")
-	return &patient{world: w, Router: r, seen: seen}
+	p := &patient{world: w, Router: r, seen: seen}
+	p.documented()
+	p.must(p.WriteFile("/etc/sysctl.d/60-port.conf", "net.ipv6.conf.eth2.disable_ipv6=1\n", 0o644))
+	return p
 }
 
 // testDoctorProbe asks the ISP only when nobody can be using the shared address.
@@ -183,7 +223,7 @@ func testDoctorProbe(t *testing.T, seen map[string]bool) {
 		provoke: func() { w.l.ISP.StopServer(); start("--dhcp-option-force=1,255.0.255.0") },
 		byHand:  func(f string) { stop(f); w.must(w.l.ISP.StartServer(w.ctx, lab.Dnsmasq)) },
 	})
-	p.suffer(fault{id: "probe", with: []string{"parent"}, provoke: func() { w.run(ar1, "ip", "link", "set", "dev", "eth2", "down") }})
+	p.suffer(fault{id: "probe", with: []string{"parent", "vrrp-fault"}, provoke: func() { w.run(ar1, "ip", "link", "set", "dev", "eth2", "down") }})
 	w.must(sent.Close())
 }
 
