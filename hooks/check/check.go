@@ -8,8 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/hooks/fitness"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/netif"
 )
 
@@ -25,7 +26,7 @@ type Facts struct {
 	Tracked bool // keepalived itself asks, for its track_script
 	Config  error
 	Keeper  error // why it cannot be asked
-	Report  hooks.Report
+	Report  control.Report
 	Parents []Parent
 	Missing []string // services that the configuration names and that are not installed
 	Unasked error    // why the service manager could not be asked in time
@@ -43,9 +44,9 @@ func Verdict(f Facts) (ok bool, reason string) {
 	if err := fault(f); err != nil {
 		return false, err.Error()
 	}
-	if f.Report.Role == hooks.Backup || f.Local {
+	if f.Report.Role == intent.Backup || f.Local {
 		reason = f.Report.Role.String() + ", could be primary"
-		if f.Report.Role == hooks.Primary {
+		if f.Report.Role == intent.Primary {
 			reason = "primary"
 		}
 		if f.Unasked != nil {
@@ -55,7 +56,7 @@ func Verdict(f Facts) (ok bool, reason string) {
 	}
 	reason = "primary"
 	for _, w := range f.Report.WANs {
-		if w.Role != hooks.Primary {
+		if w.Role != intent.Primary {
 			continue
 		}
 		state, err := line(w)
@@ -77,7 +78,7 @@ func fault(f Facts) error {
 	switch {
 	case f.Config != nil:
 		return fmt.Errorf("configuration: %w", f.Config)
-	case errors.Is(f.Keeper, hooks.ErrNoKeeper):
+	case errors.Is(f.Keeper, control.ErrNoKeeper):
 		return f.Keeper
 	case f.Keeper != nil:
 		return fmt.Errorf("keeper: %w", f.Keeper)
@@ -96,7 +97,7 @@ func fault(f Facts) error {
 			return fmt.Errorf("%s: a %s of this name is not wanfail's", p.WAN, p.Seen.Kind)
 		}
 	}
-	if f.Report.Role == hooks.Backup && len(f.Missing) > 0 {
+	if f.Report.Role == intent.Backup && len(f.Missing) > 0 {
 		return fmt.Errorf("services not installed: %v", f.Missing)
 	}
 	return unfit(f)
@@ -123,7 +124,7 @@ func unfit(f Facts) error {
 }
 
 // line is the state of a WAN of a primary.
-func line(w hooks.WAN) (string, error) {
+func line(w control.WAN) (string, error) {
 	switch {
 	case w.Error != "":
 		return "", fmt.Errorf("%s: %s", w.Name, w.Error)

@@ -10,9 +10,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/check"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/netif"
 	"github.com/wanfail/wanfail/services"
 )
@@ -54,17 +55,17 @@ func checkFit(c *cli.Context) error {
 
 // fitness gathers the facts, and no more than the verdict needs.
 func fitness(c *cli.Context) check.Facts {
-	f := check.Facts{Now: time.Now(), Local: c.Bool("local"), Tracked: hooks.Keepalived() != hooks.Process{}}
+	f := check.Facts{Now: time.Now(), Local: c.Bool("local"), Tracked: intent.Keepalived() != intent.Process{}}
 	cfg, err := config.Load(c.String("config"))
 	if f.Config = err; err != nil {
 		return f
 	}
 	ctx, cancel := context.WithTimeoutCause(c.Context, keeperLimit, errors.New("no answer"))
 	defer cancel()
-	conn, err := hooks.Dial(ctx, runDir(c))
+	conn, err := control.Dial(ctx, runDir(c))
 	if err == nil {
 		defer conn.Close()
-		if err = conn.Ask(ctx, hooks.Request{Op: hooks.OpStatus}, &f.Report); err == nil {
+		if err = conn.Ask(ctx, control.Request{Op: control.OpStatus}, &f.Report); err == nil {
 			err = sane(f.Report)
 		}
 	}

@@ -10,8 +10,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/hook"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/hooks/view"
 )
@@ -37,7 +39,7 @@ func Run(ctx context.Context, version string, args []string, stdout, stderr io.W
 		return int(exit)
 	}
 	var usage *usageError
-	var badConfig *hooks.ConfigError
+	var badConfig *hook.ConfigError
 	var unsafe *rundir.UnsafeError
 	for i, line := range strings.Split(err.Error(), "\n") { // of joined errors
 		if line = view.Clean(line); i == 0 {
@@ -92,9 +94,9 @@ func commands() []*cli.Command {
 	wait := &cli.DurationFlag{Name: "wait", Value: 5 * time.Second, Usage: "how long to wait until the role is reached"}
 	dryRun := &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "print what would change, and change nothing", DisableDefaultText: true}
 	force := &cli.BoolFlag{Name: "force", Usage: "although a running keepalived says that this router is not master", DisableDefaultText: true}
-	role := func(name, usage string, role hooks.Role, aliases ...string) *cli.Command {
+	role := func(name, usage string, role intent.Role, aliases ...string) *cli.Command {
 		flags := []cli.Flag{wait, dryRun}
-		if role == hooks.Primary {
+		if role == intent.Primary {
 			flags = append(flags, force)
 		}
 		return &cli.Command{
@@ -103,20 +105,20 @@ func commands() []*cli.Command {
 				if c.Bool("dry-run") {
 					return printDryRun(c, role)
 				}
-				return say(c, hooks.OpSettle, "", strings.ToUpper(typed(c)))
+				return say(c, control.OpSettle, "", strings.ToUpper(typed(c)))
 			}),
 		}
 	}
 	all := []*cli.Command{
-		role("primary", "take over the WAN", hooks.Primary, "master"),
-		role("backup", "give up the WAN: stop transmission first, then the rest", hooks.Backup, "fault", "stop"),
+		role("primary", "take over the WAN", intent.Primary, "master"),
+		role("backup", "give up the WAN: stop transmission first, then the rest", intent.Backup, "fault", "stop"),
 		{
 			Name: "notify", Usage: "take keepalived's generic notification", ArgsUsage: "TYPE NAME STATE [PRIORITY]",
 			Flags: []cli.Flag{wait}, Action: asRoot(notify),
 		},
 		{
 			Name: "announce", Usage: "announce the address of a primary again, as keepalived's notify_master_rx_lower_pri",
-			Action: asRoot(func(c *cli.Context) error { return say(c, hooks.OpAnnounce, "", "MASTER_RX_LOWER_PRI") }),
+			Action: asRoot(func(c *cli.Context) error { return say(c, control.OpAnnounce, "", "MASTER_RX_LOWER_PRI") }),
 		},
 		{
 			Name: "fifo", Usage: "read keepalived's notify FIFO, as its vrrp_notify_fifo_script", ArgsUsage: "PATH",
@@ -132,7 +134,7 @@ func commands() []*cli.Command {
 		drillCommand(),
 		{
 			Name: "release", Usage: "give the lease back to the ISP and become backup", Flags: []cli.Flag{wait},
-			Action: asRoot(func(c *cli.Context) error { return say(c, hooks.OpRelease, "", "RELEASE") }),
+			Action: asRoot(func(c *cli.Context) error { return say(c, control.OpRelease, "", "RELEASE") }),
 		},
 	}
 	for _, c := range all {

@@ -14,8 +14,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/doctor"
+	"github.com/wanfail/wanfail/hooks/hook"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/hooks/view"
 )
@@ -124,7 +125,7 @@ func readPeer(path string) (doctor.Identity, error) {
 // probe asks the ISP, if nobody can be using the shared address.
 func probe(c *cli.Context, f *doctor.Facts, peer *doctor.Identity) ([]doctor.Finding, error) {
 	if f.ConfigErr != nil {
-		return nil, &hooks.ConfigError{Err: f.ConfigErr}
+		return nil, &hook.ConfigError{Err: f.ConfigErr}
 	}
 	if err := inUse(c.Context, runDir(c), f, peer); err != nil {
 		return nil, fmt.Errorf("no probe: %w", err)
@@ -134,7 +135,7 @@ func probe(c *cli.Context, f *doctor.Facts, peer *doctor.Identity) ([]doctor.Fin
 
 // inUse returns who is, or may be, using the shared address.
 func inUse(ctx context.Context, dir rundir.Dir, f *doctor.Facts, peer *doctor.Identity) error {
-	if f.Role == hooks.Primary {
+	if f.Role == intent.Primary {
 		return errors.New("this router is primary")
 	}
 	for wan, seen := range f.Parents {
@@ -142,15 +143,15 @@ func inUse(ctx context.Context, dir rundir.Dir, f *doctor.Facts, peer *doctor.Id
 			return fmt.Errorf("%s exists here: this router is, or was just, primary", wan)
 		}
 	}
-	if peer != nil && peer.Role == hooks.Primary {
+	if peer != nil && peer.Role == intent.Primary {
 		return errors.New("the peer is primary, its file says")
 	}
-	intents, _, err := hooks.ReadIntents(dir)
+	intents, _, err := intent.ReadIntents(dir)
 	if err != nil {
 		return err
 	}
 	for _, i := range intents {
-		if i.Owner != (hooks.Process{}) && !i.Owner.Gone() {
+		if i.Owner != (intent.Process{}) && !i.Owner.Gone() {
 			return fmt.Errorf("keepalived runs and has said %s: then the peer may be primary; stop keepalived on both routers first", i.State)
 		}
 	}

@@ -13,11 +13,11 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/doctor"
 	"github.com/wanfail/wanfail/hooks/files"
 	needs "github.com/wanfail/wanfail/hooks/fitness"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keepalived"
 	"github.com/wanfail/wanfail/netif"
 	"github.com/wanfail/wanfail/services"
@@ -41,10 +41,10 @@ func facts(c *cli.Context) *doctor.Facts {
 			f.Faults = append(f.Faults, v.Name)
 		}
 	}
-	if intents, states, err := hooks.ReadIntents(runDir(c)); err == nil {
+	if intents, states, err := intent.ReadIntents(runDir(c)); err == nil {
 		for _, w := range f.Config.WANs {
 			i, ok := intents.For(w.Instance)
-			if d, disputed := states.Disputed(i, w.Instance, hooks.Process.Gone); ok && disputed {
+			if d, disputed := states.Disputed(i, w.Instance, intent.Process.Gone); ok && disputed {
 				f.ByHand = append(f.ByHand, doctor.ByHand{WAN: w.Name, Role: d.ByHand.Role, Text: d.Text()})
 			}
 		}

@@ -15,10 +15,12 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/hooks/drill"
 	"github.com/wanfail/wanfail/hooks/files"
+	"github.com/wanfail/wanfail/hooks/hook"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/journal"
 	"github.com/wanfail/wanfail/hooks/keepalived"
 	"github.com/wanfail/wanfail/hooks/view"
@@ -57,7 +59,7 @@ command line or a configuration does not allow it, and nothing was changed.`,
 func runDrill(c *cli.Context) error {
 	scope, err := chosen(c)
 	if err != nil {
-		return &hooks.ConfigError{Err: err}
+		return &hook.ConfigError{Err: err}
 	}
 	plan := drill.Plan{
 		WANs: scope.WANs, Limit: c.Duration("limit"), Hold: c.Duration("hold"), Stay: scope.Stay,
@@ -79,7 +81,7 @@ func runDrill(c *cli.Context) error {
 	defer tracked.Close()
 	if r, err := ask(c); err != nil {
 		return err
-	} else if r.Role != hooks.Primary {
+	} else if r.Role != intent.Primary {
 		return drill.ErrNotPrimary
 	}
 	vips, err := drill.Watchable(scope.Instances, keepalived.HostAddresses())
@@ -108,7 +110,7 @@ func runDrill(c *cli.Context) error {
 			return err
 		}
 	}
-	p.Follow(ctx, func(send func(hooks.Report)) { _ = followOne(ctx, c, send) })
+	p.Follow(ctx, func(send func(control.Report)) { _ = followOne(ctx, c, send) })
 	return drill.Run(ctx, p, plan)
 }
 

@@ -17,7 +17,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // flock FILE locks one as a drill that runs does, until `flock` alone.
@@ -103,7 +104,7 @@ func (e *exercise) ends(want int, says string) {
 // stopKeeper ends the one that answers, whoever has started it.
 func (p *pairing) stopKeeper() {
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		var r hooks.Report
+		var r control.Report
 		out, _ := p.wanfail("status", "--json")
 		if err := json.Unmarshal([]byte(out), &r); err != nil {
 			p.t.Fatalf("%v: %s", err, out)
@@ -358,7 +359,7 @@ func TestDrillWANs(t *testing.T) {
 	p.keepalived(p.router, p.dir+"/k.conf")
 	bound := func() {
 		t.Helper()
-		p.settled(func(r hooks.Report) bool {
+		p.settled(func(r control.Report) bool {
 			return r.WANs[0].Address.IsValid() && r.WANs[1].Address.IsValid()
 		})
 	}
@@ -381,7 +382,7 @@ func TestDrillWANs(t *testing.T) {
 	}
 
 	e = p.drill(nil, "--hold", "300ms", "--instance", "VI_2")
-	p.settled(func(r hooks.Report) bool { return r.WANs[1].Role == hooks.Backup && r.WANs[0].Address.IsValid() })
+	p.settled(func(r control.Report) bool { return r.WANs[1].Role == intent.Backup && r.WANs[0].Address.IsValid() })
 	e.ends(0, "everything is as before")
 	out = e.out.out.String()
 	t.Log("\n" + out)
@@ -392,10 +393,10 @@ func TestDrillWANs(t *testing.T) {
 }
 
 // settled waits until the keeper's report is as wanted.
-func (p *pairing) settled(want func(hooks.Report) bool) {
+func (p *pairing) settled(want func(control.Report) bool) {
 	p.t.Helper()
 	for end := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		var r hooks.Report
+		var r control.Report
 		out, _ := p.wanfail("status", "--json")
 		if err := json.Unmarshal([]byte(out), &r); err != nil {
 			p.t.Fatalf("%v: %s", err, out)

@@ -8,29 +8,30 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/hooks/userhooks"
 )
 
 // printDryRun prints what a role would change, and changes nothing.
-func printDryRun(c *cli.Context, role hooks.Role) error {
+func printDryRun(c *cli.Context, role intent.Role) error {
 	o, stop, err := assemble(c, slog.New(slog.DiscardHandler))
 	defer stop()
 	if err != nil {
 		return err
 	}
 	r := keeper.DryRun(c.Context, o, role)
-	for _, d := range disputes(c, hooks.Intent{Role: role, Owner: hooks.Keepalived()}) {
+	for _, d := range disputes(c, intent.Intent{Role: role, Owner: intent.Keepalived()}) {
 		r.Problems = append(r.Problems, d.Says())
 	}
-	conn, err := hooks.Dial(c.Context, o.RunDir)
+	conn, err := control.Dial(c.Context, o.RunDir)
 	if err == nil {
 		_ = conn.Close()
 	}
 	switch {
-	case errors.Is(err, hooks.ErrNoKeeper):
-		if role == hooks.Primary {
+	case errors.Is(err, control.ErrNoKeeper):
+		if role == intent.Primary {
 			r.Steps = append([]string{"start a keeper"}, r.Steps...)
 		}
 	case err != nil:

@@ -12,8 +12,10 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/urfave/cli/v2"
 
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/hook"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/journal"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/hooks/userhooks"
@@ -25,15 +27,15 @@ import (
 )
 
 // hook is how this process connects to a keeper, or acts without one.
-func hook(c *cli.Context, log *slog.Logger) hooks.Hook {
+func newHook(c *cli.Context, log *slog.Logger) hook.Hook {
 	log, step := instrument(log, "HOOK")
 	args := []string{"--config", c.String("config"), "--run-dir", runDir(c).String()}
 	if c.IsSet("log-level") { // else the configuration says
 		args = append(args, "--log-level", c.String("log-level"))
 	}
-	return hooks.Hook{
+	return hook.Hook{
 		Step: step,
-		Starter: hooks.Starter{
+		Starter: hook.Starter{
 			RunDir: runDir(c), Args: append(args, "keeper"),
 			Installed: c.String("config") == config.DefaultPath() && c.String("run-dir") == defaultRunDir(),
 		},
@@ -41,21 +43,21 @@ func hook(c *cli.Context, log *slog.Logger) hooks.Hook {
 			_, err := config.Load(c.String("config"))
 			return err
 		},
-		Alone: func(ctx context.Context, i hooks.Intent, finish bool) hooks.Answer {
+		Alone: func(ctx context.Context, i intent.Intent, finish bool) control.Answer {
 			o, stop, err := assemble(c, log)
 			defer stop()
 			if o.Network == nil {
-				return hooks.Answer{Outcome: hooks.Degraded, Role: hooks.Backup, Problems: []string{err.Error()}}
+				return control.Answer{Outcome: control.Degraded, Role: intent.Backup, Problems: []string{err.Error()}}
 			}
 			// Without a readable configuration the links that have wanfail's mark are
 			// muted: that does not depend on a well-formed file.
 			a := keeper.Alone(ctx, o, i, finish)
 			if err != nil {
-				a.Outcome, a.Problems = hooks.Degraded, append(a.Problems, err.Error())
+				a.Outcome, a.Problems = control.Degraded, append(a.Problems, err.Error())
 			}
 			return a
 		},
-		Silence: func(ctx context.Context, i hooks.Intent) error {
+		Silence: func(ctx context.Context, i intent.Intent) error {
 			o, stop, err := assemble(c, log)
 			defer stop()
 			if o.Network == nil {
@@ -78,7 +80,7 @@ func assemble(c *cli.Context, log *slog.Logger) (o keeper.Options, stop func(), 
 	o.Network = n
 	stop = func() { _ = n.Close() }
 	if o.Config, err = config.Load(c.String("config")); err != nil {
-		return o, stop, &hooks.ConfigError{Err: err}
+		return o, stop, &hook.ConfigError{Err: err}
 	}
 	m, err := services.Detect(log)
 	if err != nil {

@@ -24,7 +24,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/lab/nstest"
 	"github.com/wanfail/wanfail/services/conntrackd"
@@ -303,7 +303,7 @@ func (r *router) cmdKeeper(ts *testscript.TestScript, neg bool, args []string) {
 	})
 	ts.Defer(r.stop)
 	r.await(ts, "a keeper", func() bool {
-		conn, err := hooks.Dial(r.t.Context(), rundir.At(ts.Getenv("RUN")))
+		conn, err := control.Dial(r.t.Context(), rundir.At(ts.Getenv("RUN")))
 		if err == nil {
 			_ = conn.Close()
 		}

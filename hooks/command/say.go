@@ -12,8 +12,11 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/hook"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/journal"
+	"github.com/wanfail/wanfail/hooks/keepalived"
 	"github.com/wanfail/wanfail/hooks/view"
 )
 
@@ -24,10 +27,10 @@ func notify(c *cli.Context) error {
 		usage(c)
 		return &usageError{fmt.Sprintf("want INSTANCE|GROUP NAME STATE [PRIORITY], got %q", args)}
 	}
-	if err := hooks.ValidScope(args[1]); err != nil {
+	if err := intent.ValidScope(args[1]); err != nil {
 		return &usageError{err.Error()}
 	}
-	return say(c, hooks.OpSettle, args[1], args[2])
+	return say(c, control.OpSettle, args[1], args[2])
 }
 
 // fifo is keepalived's vrrp_notify_fifo_script. Each line is a hook of its own,
@@ -37,9 +40,9 @@ func fifo(c *cli.Context) error {
 		return &usageError{fmt.Sprintf("fifo takes the path of the FIFO, got %q", c.Args().Slice())}
 	}
 	log := logger(c)
-	hooks.RaisePriority()
-	h, owner := hook(c, log), hooks.Keepalived()
-	self, err := hooks.Self()
+	hook.RaisePriority()
+	h, owner := newHook(c, log), intent.Keepalived()
+	self, err := intent.Self()
 	if err != nil {
 		return err
 	}
@@ -49,44 +52,44 @@ func fifo(c *cli.Context) error {
 	var seq uint64
 	var lines sync.WaitGroup
 	ctx := context.WithoutCancel(c.Context) // the last states come after SIGTERM
-	take := func(n hooks.Notice) {
-		change := hooks.ParseState(n.State)
-		if change == hooks.UnknownState {
+	take := func(n keepalived.Notice) {
+		change := intent.ParseState(n.State)
+		if change == intent.UnknownState {
 			log.Error("unknown state transition", "state", n.State, "name", n.Scope)
 		}
-		i := hooks.Intent{Scope: n.Scope, State: n.State, Owner: owner, Channel: self, At: time.Now()}
+		i := intent.Intent{Scope: n.Scope, State: n.State, Owner: owner, Channel: self, At: time.Now()}
 		switch change {
-		case hooks.ToAnnounce:
+		case intent.ToAnnounce:
 			lines.Go(func() { announceAgain(ctx, h, i, log) })
 			return
-		case hooks.ToPrimary, hooks.ToBackup:
+		case intent.ToPrimary, intent.ToBackup:
 		default:
 			return
 		}
 		seq++
-		if change == hooks.ToPrimary {
-			i.Role = hooks.Primary
+		if change == intent.ToPrimary {
+			i.Role = intent.Primary
 		}
 		var err error
-		if i.Token, err = hooks.NowToken(seq); err != nil {
+		if i.Token, err = intent.NowToken(seq); err != nil {
 			log.Error("cannot order a notification", "error", err)
 			return
 		}
 		lines.Go(func() {
-			if _, err := h.Say(ctx, hooks.OpSettle, i, fifoWait); err != nil {
+			if _, err := h.Say(ctx, control.OpSettle, i, fifoWait); err != nil {
 				log.Error("cannot become "+i.Role.String(), "error", err)
 			}
 		})
 	}
-	err = hooks.ReadFIFO(c.Context, c.Args().First(), take, func(err error) {
+	err = keepalived.ReadFIFO(c.Context, c.Args().First(), take, func(err error) {
 		log.Warn("line in the FIFO is not keepalived's", "error", err)
 	})
 	lines.Wait()
 	return err
 }
 
-func takeOver(c *cli.Context, keepalived, reader hooks.Process) error {
-	store, err := hooks.OpenStore(runDir(c))
+func takeOver(c *cli.Context, keepalived, reader intent.Process) error {
+	store, err := intent.OpenStore(runDir(c))
 	if err != nil {
 		return err
 	}
@@ -97,7 +100,7 @@ func takeOver(c *cli.Context, keepalived, reader hooks.Process) error {
 const fifoWait = time.Second
 
 // announceAgain is for a master that received an advert of a lower priority.
-func announceAgain(ctx context.Context, h hooks.Hook, i hooks.Intent, log *slog.Logger) {
+func announceAgain(ctx context.Context, h hook.Hook, i intent.Intent, log *slog.Logger) {
 	if err := h.Announce(ctx, i); err != nil {
 		log.Error("cannot have the address announced again", "error", err)
 	}
@@ -106,39 +109,39 @@ func announceAgain(ctx context.Context, h hooks.Hook, i hooks.Intent, log *slog.
 // say sends the role request of a state to the keeper.
 func say(c *cli.Context, op, scope, state string) error {
 	log := logger(c)
-	i := hooks.Intent{Scope: scope, State: state, Owner: hooks.Keepalived(), At: time.Now()}
-	switch hooks.ParseState(state) {
-	case hooks.ToPrimary:
-		i.Role = hooks.Primary
-	case hooks.ToBackup:
-		i.Role = hooks.Backup
-	case hooks.ToAnnounce:
-		announceAgain(c.Context, hook(c, log), i, log)
+	i := intent.Intent{Scope: scope, State: state, Owner: intent.Keepalived(), At: time.Now()}
+	switch intent.ParseState(state) {
+	case intent.ToPrimary:
+		i.Role = intent.Primary
+	case intent.ToBackup:
+		i.Role = intent.Backup
+	case intent.ToAnnounce:
+		announceAgain(c.Context, newHook(c, log), i, log)
 		return nil
-	case hooks.NoChange:
+	case intent.NoChange:
 		return nil
 	default:
-		if op != hooks.OpRelease {
+		if op != control.OpRelease {
 			usage(c)
 			log.Error("unknown state transition", "state", state)
 			return &usageError{fmt.Sprintf("unknown state %q", state)}
 		}
 	}
-	if i.Role == hooks.Backup && i.Owner != (hooks.Process{}) {
-		hooks.RaisePriority() // to stop transmission before the peer is unmuted
+	if i.Role == intent.Backup && i.Owner != (intent.Process{}) {
+		hook.RaisePriority() // to stop transmission before the peer is unmuted
 	}
-	if i.Role == hooks.Primary && hooks.Orphaned() {
+	if i.Role == intent.Primary && intent.Orphaned() {
 		return errors.New("the keepalived that asked has exited")
 	}
 	against := disputes(c, i)
-	if i.Role == hooks.Primary && len(against) > 0 && c.Command.Name == "primary" && !c.Bool("force") {
+	if i.Role == intent.Primary && len(against) > 0 && c.Command.Name == "primary" && !c.Bool("force") {
 		return &usageError{refusal(against[0])}
 	}
 	var err error
-	if i.Token, err = hooks.ProcessToken(); err != nil {
+	if i.Token, err = intent.ProcessToken(); err != nil {
 		return err
 	}
-	a, err := hook(c, log).Say(c.Context, op, i, c.Duration("wait"))
+	a, err := newHook(c, log).Say(c.Context, op, i, c.Duration("wait"))
 	if err != nil {
 		log.Error("cannot become "+i.Role.String(), "error", err)
 		return err
@@ -148,7 +151,7 @@ func say(c *cli.Context, op, scope, state string) error {
 		log.Warn(d.Text())
 		fmt.Fprintln(c.App.ErrWriter, "wanfail: warning:", d.Text()+advice(d))
 	}
-	if a.Outcome == hooks.Degraded {
+	if a.Outcome == control.Degraded {
 		return exitError(exitDegraded)
 	}
 	return nil
@@ -156,14 +159,14 @@ func say(c *cli.Context, op, scope, state string) error {
 
 // report prints what was done if a person reads it, and logs what the keeper did
 // not log.
-func report(c *cli.Context, log *slog.Logger, a hooks.Answer) {
+func report(c *cli.Context, log *slog.Logger, a control.Answer) {
 	if !journal.Discarded(os.Stdout) {
 		view.Answer(c.App.Writer, a)
 	}
 	switch a.Outcome {
-	case hooks.Superseded:
+	case control.Superseded:
 		log.Debug("superseded", "by", a.By, "role", a.Role)
-	case hooks.Degraded:
+	case control.Degraded:
 		log.Warn("is "+a.Role.String()+", degraded", "problems", strings.Join(a.Problems, "; "))
 	}
 }

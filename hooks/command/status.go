@@ -10,7 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/hooks/view"
 )
@@ -47,7 +47,7 @@ func status(c *cli.Context) error {
 		return watch(c)
 	}
 	r, err := ask(c)
-	noKeeper := errors.Is(err, hooks.ErrNoKeeper)
+	noKeeper := errors.Is(err, control.ErrNoKeeper)
 	if noKeeper {
 		r = look(c)
 	} else if err != nil {
@@ -70,34 +70,34 @@ func status(c *cli.Context) error {
 }
 
 // ask asks the keeper for its report.
-func ask(c *cli.Context) (hooks.Report, error) {
+func ask(c *cli.Context) (control.Report, error) {
 	ctx, cancel := context.WithTimeout(c.Context, statusLimit)
 	defer cancel()
-	conn, err := hooks.Dial(ctx, runDir(c))
+	conn, err := control.Dial(ctx, runDir(c))
 	if err != nil {
-		return hooks.Report{}, err
+		return control.Report{}, err
 	}
 	defer conn.Close()
-	var r hooks.Report
-	if err := conn.Ask(ctx, hooks.Request{Op: hooks.OpStatus}, &r); err != nil {
+	var r control.Report
+	if err := conn.Ask(ctx, control.Request{Op: control.OpStatus}, &r); err != nil {
 		return r, err
 	}
 	return r, sane(r)
 }
 
 // sane distinguishes a keeper's report from other JSON.
-func sane(r hooks.Report) error {
+func sane(r control.Report) error {
 	if r.PID <= 0 {
-		return &hooks.GarbageError{Line: []byte("a report without the keeper's process id"), Err: errors.New("not a status")}
+		return &control.GarbageError{Line: []byte("a report without the keeper's process id"), Err: errors.New("not a status")}
 	}
 	return nil
 }
 
 // look is the report that can be made without a keeper.
-func look(c *cli.Context) hooks.Report {
+func look(c *cli.Context) control.Report {
 	o, stop, err := assemble(c, slog.New(slog.DiscardHandler))
 	defer stop()
-	var r hooks.Report
+	var r control.Report
 	if o.Network != nil {
 		r = keeper.Look(c.Context, o)
 	}
@@ -111,8 +111,8 @@ func look(c *cli.Context) hooks.Report {
 }
 
 // printJSON is the form of docs/status.md; indent "" puts it on one line.
-func printJSON(w io.Writer, r hooks.Report, indent string) error {
-	r.Schema = hooks.ReportSchema
+func printJSON(w io.Writer, r control.Report, indent string) error {
+	r.Schema = control.ReportSchema
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", indent)
 	return enc.Encode(r)

@@ -14,7 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
@@ -30,7 +30,7 @@ const (
 
 // watch follows the keeper until ctx ends, even if the keeper ends.
 func watch(c *cli.Context) error {
-	reports := make(chan hooks.Report)
+	reports := make(chan control.Report)
 	ctx, cancel := context.WithCancel(c.Context)
 	defer cancel()
 	ended := make(chan error, 1)
@@ -63,8 +63,8 @@ func watch(c *cli.Context) error {
 
 // follow sends the keeper's reports as they come. While no keeper runs it sends
 // a report made without it, once, and waits for one to appear. nil: ctx ended.
-func follow(ctx context.Context, c *cli.Context, reports chan<- hooks.Report) error {
-	send := func(r hooks.Report) {
+func follow(ctx context.Context, c *cli.Context, reports chan<- control.Report) error {
+	send := func(r control.Report) {
 		select {
 		case reports <- r:
 		case <-ctx.Done():
@@ -75,7 +75,7 @@ func follow(ctx context.Context, c *cli.Context, reports chan<- hooks.Report) er
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil && !errors.Is(err, hooks.ErrNoKeeper):
+		case err != nil && !errors.Is(err, control.ErrNoKeeper):
 			return notAllowed(err)
 		}
 		send(look(c))
@@ -89,19 +89,19 @@ func follow(ctx context.Context, c *cli.Context, reports chan<- hooks.Report) er
 }
 
 // followOne follows one keeper to its end, which is no error.
-func followOne(ctx context.Context, c *cli.Context, send func(hooks.Report)) error {
-	conn, err := hooks.Dial(ctx, runDir(c))
+func followOne(ctx context.Context, c *cli.Context, send func(control.Report)) error {
+	conn, err := control.Dial(ctx, runDir(c))
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	var r hooks.Report
-	for err = conn.Ask(ctx, hooks.Request{Op: hooks.OpWatch}, &r); err == nil; err = conn.Next(ctx, &r) {
+	var r control.Report
+	for err = conn.Ask(ctx, control.Request{Op: control.OpWatch}, &r); err == nil; err = conn.Next(ctx, &r) {
 		if err := sane(r); err != nil {
 			return err
 		}
 		send(r)
-		r = hooks.Report{} // a field that the next one omits must not keep its value
+		r = control.Report{} // a field that the next one omits must not keep its value
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 		return nil
@@ -111,17 +111,17 @@ func followOne(ctx context.Context, c *cli.Context, send func(hooks.Report)) err
 
 // awaitKeeper returns when a keeper listens in dir.
 func awaitKeeper(ctx context.Context, dir rundir.Dir) error {
-	w, err := hooks.WatchDir(dir.String(), rundir.SocketFile)
+	w, err := rundir.WatchDir(dir.String(), rundir.SocketFile)
 	if err != nil {
 		return fmt.Errorf("no keeper has run here yet: %w", err)
 	}
 	defer w.Close()
 	for {
-		conn, err := hooks.Dial(ctx, dir)
+		conn, err := control.Dial(ctx, dir)
 		if err == nil {
 			return conn.Close()
 		}
-		if !errors.Is(err, hooks.ErrNoKeeper) {
+		if !errors.Is(err, control.ErrNoKeeper) {
 			return err
 		}
 		if err := w.Wait(ctx); err != nil {
@@ -133,7 +133,7 @@ func awaitKeeper(ctx context.Context, dir rundir.Dir) error {
 // paint shows the newest report on a screen of its own, and leaves the terminal
 // as it was. What changes with time alone is counted on here; the keeper is not
 // asked again for that.
-func paint(c *cli.Context, t *os.File, reports <-chan hooks.Report, ended <-chan error) error {
+func paint(c *cli.Context, t *os.File, reports <-chan control.Report, ended <-chan error) error {
 	resized := make(chan os.Signal, 1)
 	signal.Notify(resized, syscall.SIGWINCH)
 	defer signal.Stop(resized)
@@ -144,7 +144,7 @@ func paint(c *cli.Context, t *os.File, reports <-chan hooks.Report, ended <-chan
 		return err
 	}
 	defer func() { _, _ = t.WriteString(leaveScreen) }()
-	var r hooks.Report
+	var r control.Report
 	var at time.Time
 	for {
 		select {
@@ -188,9 +188,9 @@ func frame(text string, rows int) string {
 }
 
 // aged is a report some time later, when nothing has changed but the time.
-func aged(r hooks.Report, d time.Duration) hooks.Report {
+func aged(r control.Report, d time.Duration) control.Report {
 	s := int64(d / time.Second)
-	wans := make([]hooks.WAN, 0, len(r.WANs))
+	wans := make([]control.WAN, 0, len(r.WANs))
 	for _, n := range r.WANs {
 		if n.LeaseSeconds > 0 {
 			n.LeaseSeconds = max(0, n.LeaseSeconds-s)

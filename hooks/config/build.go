@@ -14,7 +14,7 @@ import (
 	"unicode"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/services"
 )
 
@@ -285,7 +285,7 @@ func instance(dst *string) setter {
 		if v == "" {
 			return nil
 		}
-		return hooks.ValidScope(v)
+		return intent.ValidScope(v)
 	}
 }
 

@@ -13,10 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/hooks/files"
 	"github.com/wanfail/wanfail/hooks/fitness"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keepalived"
 	"github.com/wanfail/wanfail/netif"
 	"github.com/wanfail/wanfail/services"
@@ -191,7 +192,7 @@ func TestFindings(t *testing.T) {
 	}{
 		"configuration":  {debian, func(h *host) { h.config = "config wan wan\n option colour red\n" }, []string{"configuration"}, Error},
 		"not root":       {debian, func(h *host) { h.facts.UID = 1000 }, []string{"root"}, Error},
-		"keeper":         {debian, func(h *host) { h.facts.Keeper = hooks.ErrNoKeeper }, []string{"keeper"}, Error},
+		"keeper":         {debian, func(h *host) { h.facts.Keeper = control.ErrNoKeeper }, []string{"keeper"}, Error},
 		"no keepalived":  {debian, func(h *host) { h.remove(vrrp) }, []string{"keepalived"}, Error},
 		"no instance":    {debian, func(h *host) { h.write(vrrp, "global_defs {\n}\n") }, []string{"keepalived"}, Error},
 		"no hooks":       {debian, func(h *host) { h.edit(vrrp, "notify_", "#notify_") }, []string{"notify"}, Error},
@@ -283,10 +284,10 @@ func TestFindings(t *testing.T) {
 			h.facts.Fitness = &fitness.Facts{Unit: services.Details{Installed: true, Failure: "it was restarted too often"}}
 		}, []string{"keepalived-stopped"}, Error},
 		"not at boot": {debian, func(h *host) {
-			h.facts.Fitness = &fitness.Facts{Process: hooks.Process{PID: 1}, Boot: []hooks.AtBoot{{Name: "keepalived"}, {Name: "wanfail", Enabled: true}}}
+			h.facts.Fitness = &fitness.Facts{Process: intent.Process{PID: 1}, Boot: []control.AtBoot{{Name: "keepalived"}, {Name: "wanfail", Enabled: true}}}
 		}, []string{"boot-keepalived"}, Error},
 		"firewall not at boot": {debian, func(h *host) {
-			h.facts.Fitness = &fitness.Facts{Process: hooks.Process{PID: 1}, Boot: []hooks.AtBoot{{Name: "nftables"}}}
+			h.facts.Fitness = &fitness.Facts{Process: intent.Process{PID: 1}, Boot: []control.AtBoot{{Name: "nftables"}}}
 		}, []string{"boot-nftables"}, Error},
 		"masterless": {debian, func(h *host) {
 			h.facts.Masterless = []keepalived.VIP{{Device: "eth1", Address: netip.MustParseAddr("192.168.10.1")}}
@@ -295,7 +296,7 @@ func TestFindings(t *testing.T) {
 		"no LAN":     {debian, func(h *host) { h.facts.Running = map[string]bool{"eth2": true} }, []string{"vrrp-fault"}, Error},
 		"FAULT":      {debian, func(h *host) { h.facts.Faults = []string{"VI_1"} }, []string{"vrrp-fault"}, Error},
 		"role by hand": {debian, func(h *host) {
-			h.facts.ByHand = []ByHand{{WAN: "wan", Role: hooks.Primary, Text: "primary, set by hand; keepalived[7] says BACKUP: x"}}
+			h.facts.ByHand = []ByHand{{WAN: "wan", Role: intent.Primary, Text: "primary, set by hand; keepalived[7] says BACKUP: x"}}
 		}, []string{"role-by-hand"}, Error},
 		"what keepalived says": {debian, func(h *host) {
 			h.outputs["keepalived"] = "(/etc/keepalived/keepalived.conf: Line 9) Unknown keyword 'colour'\nNote\n(/etc/keepalived/keepalived.conf: Line 3) (VI_1) tracked interface wan doesn't exist\n"

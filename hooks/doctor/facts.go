@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/fitness"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keepalived"
 	"github.com/wanfail/wanfail/netif"
 )
@@ -21,7 +21,7 @@ type Facts struct {
 	Config    config.Config
 	ConfigErr error
 	Keeper    error // why the keeper cannot be asked
-	Role      hooks.Role
+	Role      intent.Role
 	Parents   map[string]netif.Observed // by WAN
 	ParentErr map[string]error
 	Addresses keepalived.Addresses
@@ -71,7 +71,7 @@ type Facts struct {
 // ByHand is a role of a WAN that was set by hand and that keepalived contradicts.
 type ByHand struct {
 	WAN  string
-	Role hooks.Role
+	Role intent.Role
 	Text string
 }
 

@@ -7,14 +7,14 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keepalived"
 )
 
 // Identity is what the two routers compare.
 type Identity struct {
 	Version   string                 `json:"version"`
-	Role      hooks.Role             `json:"role"`
+	Role      intent.Role            `json:"role"`
 	Options   map[string]string      `json:"options,omitempty"`
 	WANs      []WAN                  `json:"wans"`
 	Instances []*keepalived.Instance `json:"vrrp"`
@@ -65,7 +65,7 @@ func Compare(mine, peer Identity) (all []Finding) {
 		all = append(all, one("peer-version", Warning, fmt.Sprintf("this router has wanfail %s, the peer %s", mine.Version, peer.Version),
 			"the two have not been tested together", "by hand: upgrade the older one")...)
 	}
-	if mine.Role == hooks.Primary && peer.Role == hooks.Primary {
+	if mine.Role == intent.Primary && peer.Role == intent.Primary {
 		all = append(all, one("peer-role", Error, "both routers are primary", "one MAC address in two places",
 			"by hand: let keepalived's adverts through: VRRP is IP protocol 112; see docs/debian.md")...)
 	}

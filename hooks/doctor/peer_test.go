@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keepalived"
 )
 
@@ -65,7 +65,7 @@ func TestCompare(t *testing.T) {
 		}
 	}
 	both, peer := mine, clone()
-	both.Role, peer.Role = hooks.Primary, hooks.Primary
+	both.Role, peer.Role = intent.Primary, intent.Primary
 	if got := Compare(both, peer); len(got) != 1 || got[0].ID != "peer-role" {
 		t.Errorf("two primaries: %+v", got)
 	}

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/control"
 )
 
 // keepalivedRuns wants it to run now.
@@ -40,7 +40,7 @@ func nextBoot(f *Facts) (all []Finding) {
 		}[b.Name]
 		if why == "" {
 			why = "after a boot there is no firewall, and nothing masquerades the LAN"
-			if slices.ContainsFunc(f.Fitness.Boot, func(o hooks.AtBoot) bool { return o.Enabled && (o.Name == "nftables" || o.Name == "firewall") }) {
+			if slices.ContainsFunc(f.Fitness.Boot, func(o control.AtBoot) bool { return o.Enabled && (o.Name == "nftables" || o.Name == "firewall") }) {
 				continue
 			}
 		}

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keepalived"
 )
 
@@ -200,7 +200,7 @@ func byHandRole(f *Facts) (all []Finding) {
 	for _, b := range f.ByHand {
 		found, _, _ := strings.Cut(b.Text, ": ")
 		why, fix := "if the peer is master, both routers are primary: one MAC address in two places", "wanfail backup"
-		if b.Role == hooks.Backup {
+		if b.Role == intent.Backup {
 			why, fix = "while that lasts, neither router may be primary", "wanfail primary"
 		}
 		all = append(all, one("role-by-hand", Error, b.WAN+": "+found, why, fix)...)

@@ -19,7 +19,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/view"
 )
 
@@ -29,7 +30,7 @@ type Router interface {
 	Lower() error
 	Restore() error
 	// Reports are the keeper's, as they change.
-	Reports() <-chan hooks.Report
+	Reports() <-chan control.Report
 	// Sights tell who has the virtual addresses, as that changes; nil where the peer
 	// cannot be asked from here.
 	Sights() <-chan Sight
@@ -119,7 +120,7 @@ type run struct {
 	restored    time.Time     // the priority
 	reported    bool
 	left        bool // was backup
-	before, now hooks.Report
+	before, now control.Report
 	shown       time.Time // begin of the last transition that was printed
 	who         map[netip.Addr]Holder
 	missing     map[netip.Addr][]time.Duration
@@ -168,7 +169,7 @@ func (d *run) why(ctx context.Context, err, late error) error {
 // already do not move.
 func (d *run) fit() error {
 	d.WANs = slices.DeleteFunc(slices.Clone(d.WANs), func(name string) bool {
-		return !slices.ContainsFunc(d.now.WANs, func(w hooks.WAN) bool { return w.Name == name && w.Role == hooks.Primary })
+		return !slices.ContainsFunc(d.now.WANs, func(w control.WAN) bool { return w.Name == name && w.Role == intent.Primary })
 	})
 	if len(d.WANs) == 0 {
 		return ErrNotPrimary
@@ -182,21 +183,21 @@ func (d *run) fit() error {
 }
 
 // take prints what is new in a report.
-func (d *run) take(r hooks.Report) {
+func (d *run) take(r control.Report) {
 	last := d.now
 	d.now, d.reported = r, true
 	if d.before.WANs == nil {
 		return
 	}
-	changed := map[hooks.Role][]string{}
+	changed := map[intent.Role][]string{}
 	for i, w := range r.WANs {
 		if i < len(last.WANs) && last.WANs[i].Role != w.Role {
 			changed[w.Role] = append(changed[w.Role], w.Name)
 		}
 	}
-	for _, role := range []hooks.Role{hooks.Backup, hooks.Primary} {
+	for _, role := range []intent.Role{intent.Backup, intent.Primary} {
 		if names := changed[role]; len(names) > 0 {
-			d.left = d.left || role == hooks.Backup
+			d.left = d.left || role == intent.Backup
 			by := ""
 			if len(r.WANs) == 1 { // else it may be another's
 				by = ", by " + view.Asked(r.By)
@@ -242,10 +243,10 @@ func (d *run) see(s Sight) {
 }
 
 // all reports whether all WANs that move are of role, and some whether one is.
-func (d *run) all(role hooks.Role) bool  { return d.count(role) == len(d.WANs) }
-func (d *run) some(role hooks.Role) bool { return d.count(role) > 0 }
+func (d *run) all(role intent.Role) bool  { return d.count(role) == len(d.WANs) }
+func (d *run) some(role intent.Role) bool { return d.count(role) > 0 }
 
-func (d *run) count(role hooks.Role) (n int) {
+func (d *run) count(role intent.Role) (n int) {
 	for _, w := range d.now.WANs {
 		if slices.Contains(d.WANs, w.Name) && w.Role == role {
 			n++
@@ -266,16 +267,16 @@ func (d *run) held(who Holder) (n int) {
 
 // away waits until the peer has taken over, and as long as it is to hold the role.
 func (d *run) away(ctx context.Context) error {
-	err := d.wait(ctx, d.Limit, func() bool { return d.all(hooks.Backup) && d.held(Peer) == len(d.Watched) })
+	err := d.wait(ctx, d.Limit, func() bool { return d.all(intent.Backup) && d.held(Peer) == len(d.Watched) })
 	switch {
 	case err == nil:
 	case !errors.Is(err, errLate):
 		return d.why(ctx, err, nil)
-	case d.all(hooks.Primary) && d.held(Here) == len(d.Watched):
+	case d.all(intent.Primary) && d.held(Here) == len(d.Watched):
 		return ErrNoPeer
-	case d.all(hooks.Primary):
+	case d.all(intent.Primary):
 		return ErrNotNotified
-	case d.all(hooks.Backup):
+	case d.all(intent.Backup):
 		return ErrNoAnswer
 	default:
 		return errors.New("only a part has moved: do all instances that move have the lower priority on the peer?")
@@ -284,7 +285,7 @@ func (d *run) away(ctx context.Context) error {
 	if len(d.Watched) == 0 {
 		d.say("the peer is master, its advert says (no address to ask for)")
 	}
-	err = d.wait(ctx, d.Hold, func() bool { return d.some(hooks.Primary) || d.held(Here) > 0 })
+	err = d.wait(ctx, d.Hold, func() bool { return d.some(intent.Primary) || d.held(Here) > 0 })
 	if err == nil {
 		return ErrNotHeld
 	}
@@ -293,7 +294,7 @@ func (d *run) away(ctx context.Context) error {
 
 // back waits until everything is as before.
 func (d *run) back(ctx context.Context) error {
-	if d.Stay && !d.some(hooks.Primary) {
+	if d.Stay && !d.some(intent.Primary) {
 		d.say("this router stays backup (nopreempt); a drill there moves it back")
 		d.sum()
 		return nil
@@ -305,7 +306,7 @@ func (d *run) back(ctx context.Context) error {
 		d.say("the takeover took %s, the return %s", view.Short(d.gone), view.Short(time.Since(d.restored)))
 		d.sum()
 		return nil
-	case errors.Is(err, errLate) && !d.some(hooks.Primary):
+	case errors.Is(err, errLate) && !d.some(intent.Primary):
 		return ErrNoReturn
 	}
 	return d.why(ctx, err, fmt.Errorf("primary again, but not as before: %s", strings.Join(d.differs(), "; ")))
@@ -314,7 +315,7 @@ func (d *run) back(ctx context.Context) error {
 // differs returns what is not as before the drill.
 func (d *run) differs() (all []string) {
 	for _, w := range d.before.WANs {
-		at := slices.IndexFunc(d.now.WANs, func(n hooks.WAN) bool { return n.Name == w.Name })
+		at := slices.IndexFunc(d.now.WANs, func(n control.WAN) bool { return n.Name == w.Name })
 		switch {
 		case at < 0:
 			all = append(all, w.Name+" is not there")
@@ -327,7 +328,7 @@ func (d *run) differs() (all []string) {
 		}
 	}
 	for _, s := range d.before.Services {
-		at := slices.IndexFunc(d.now.Services, func(n hooks.Service) bool { return n.Name == s.Name })
+		at := slices.IndexFunc(d.now.Services, func(n control.Service) bool { return n.Name == s.Name })
 		if at < 0 || d.now.Services[at].Running != s.Running {
 			all = append(all, s.Name+" is not as before")
 		}
@@ -338,8 +339,8 @@ func (d *run) differs() (all []string) {
 		}
 	}
 	// A transition is reported when all its parts have ended.
-	if len(all) == 0 && d.left && !slices.ContainsFunc(d.now.Transitions, func(t hooks.Transition) bool {
-		return t.Role == hooks.Primary && t.At.After(d.restored)
+	if len(all) == 0 && d.left && !slices.ContainsFunc(d.now.Transitions, func(t control.Transition) bool {
+		return t.Role == intent.Primary && t.At.After(d.restored)
 	}) {
 		all = append(all, "the change of role has not ended")
 	}

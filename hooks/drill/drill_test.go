@@ -11,14 +11,15 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 var vip = netip.MustParseAddr("192.168.10.1")
 
 // fake is a router whose peer behaves as a test wants.
 type fake struct {
-	reports  chan hooks.Report
+	reports  chan control.Report
 	sights   chan Sight
 	set      []string
 	peer     bool          // takes over when our priority is low
@@ -32,8 +33,8 @@ type fake struct {
 	broken   error         // of the file
 }
 
-func (f *fake) Reports() <-chan hooks.Report { return f.reports }
-func (f *fake) Sights() <-chan Sight         { return f.sights }
+func (f *fake) Reports() <-chan control.Report { return f.reports }
+func (f *fake) Sights() <-chan Sight           { return f.sights }
 
 func (f *fake) Lower() error {
 	f.set = append(f.set, "lower")
@@ -41,9 +42,9 @@ func (f *fake) Lower() error {
 		return f.broken
 	}
 	if f.peer {
-		f.become(f.delay, hooks.Backup)
+		f.become(f.delay, intent.Backup)
 		if f.dies > 0 {
-			f.become(f.dies, hooks.Primary)
+			f.become(f.dies, intent.Primary)
 		}
 	}
 	return nil
@@ -52,13 +53,13 @@ func (f *fake) Lower() error {
 func (f *fake) Restore() error {
 	f.set = append(f.set, "restore")
 	if f.preempt && f.peer && f.dies == 0 {
-		f.become(f.delay, hooks.Primary)
+		f.become(f.delay, intent.Primary)
 	}
 	return f.broken
 }
 
 // become reports a transition as a keeper does: at first under way, then done.
-func (f *fake) become(after time.Duration, role hooks.Role) {
+func (f *fake) become(after time.Duration, role intent.Role) {
 	go func() {
 		time.Sleep(after)
 		f.see(role)
@@ -75,16 +76,16 @@ func (f *fake) become(after time.Duration, role hooks.Role) {
 		if f.renumber {
 			r.WANs[0].Address = netip.MustParsePrefix("192.0.2.8/24")
 		}
-		r.Transitions = []hooks.Transition{{At: time.Now(), Role: role, Phases: []hooks.Phase{{Name: "phase", At: 3 * time.Millisecond}}}}
+		r.Transitions = []control.Transition{{At: time.Now(), Role: role, Phases: []control.Phase{{Name: "phase", At: 3 * time.Millisecond}}}}
 		f.reports <- r
 	}()
 }
 
-func (f *fake) see(role hooks.Role) {
+func (f *fake) see(role intent.Role) {
 	if f.unasked {
 		return
 	}
-	if role == hooks.Primary {
+	if role == intent.Primary {
 		f.sights <- Sight{Address: vip, Who: Here, At: time.Now(), Missing: 7 * time.Millisecond}
 		return
 	}
@@ -94,14 +95,14 @@ func (f *fake) see(role hooks.Role) {
 	}
 }
 
-func report(role hooks.Role) hooks.Report {
-	return hooks.Report{
+func report(role intent.Role) control.Report {
+	return control.Report{
 		Role: role, By: "keepalived[1] VI_1 " + role.String(),
-		WANs: []hooks.WAN{
+		WANs: []control.WAN{
 			{Name: "wan", Role: role, Address: netip.MustParsePrefix("192.0.2.7/24")},
 			{Name: "other"}, // which is the peer's all the time
 		},
-		Services: []hooks.Service{{Name: "dnsmasq", Running: role == hooks.Primary}},
+		Services: []control.Service{{Name: "dnsmasq", Running: role == intent.Primary}},
 	}
 }
 
@@ -113,7 +114,7 @@ var (
 func TestDrill(t *testing.T) {
 	for name, c := range map[string]struct {
 		f    fake
-		from hooks.Role
+		from intent.Role
 		bare bool // no lease
 		stay bool
 		err  error
@@ -122,29 +123,29 @@ func TestDrill(t *testing.T) {
 		says []string
 	}{
 		"there and back": {
-			f: fake{peer: true, preempt: true}, from: hooks.Primary, set: there,
+			f: fake{peer: true, preempt: true}, from: intent.Primary, set: there,
 			says: []string{
 				"0s priority lowered to 1", "1s this router has given up 192.168.10.1", "1s the peer answers for 192.168.10.1", "1s wan backup",
 				"1s   phase after 3.0ms", "3s priority put back", "4s this router has 192.168.10.1 again", "4s wan primary", "4s   phase after 3.0ms",
 				"everything is as before", "192.168.10.1 unanswered for at most 5.0ms and 7.0ms",
 			},
 		},
-		"nopreempt":    {f: fake{peer: true}, from: hooks.Primary, stay: true, set: there, says: []string{"stays backup (nopreempt)", "at most 5.0ms"}},
-		"no peer":      {f: fake{}, from: hooks.Primary, err: ErrNoPeer, set: there, says: []string{"10s priority put back"}},
-		"silent peer":  {f: fake{peer: true, preempt: true, silent: true}, from: hooks.Primary, err: ErrNoAnswer, set: there, says: []string{"priority put back", "everything is as before"}},
-		"cannot ask":   {f: fake{peer: true, preempt: true, unasked: true}, from: hooks.Primary, set: there, says: []string{"its advert says", "everything is as before"}},
-		"no hooks":     {f: fake{peer: true, preempt: true, deaf: true}, from: hooks.Primary, err: ErrNotNotified, set: there, says: []string{"everything is as before"}},
-		"no return":    {f: fake{peer: true}, from: hooks.Primary, err: ErrNoReturn, set: there},
-		"peer dies":    {f: fake{peer: true, preempt: true, dies: 2 * time.Second}, from: hooks.Primary, err: ErrNotHeld, set: there, says: []string{"everything is as before"}},
-		"renumbered":   {f: fake{peer: true, preempt: true, renumber: true}, from: hooks.Primary, text: "wan has 192.0.2.8/24, it had 192.0.2.7/24", set: there},
-		"is backup":    {f: fake{}, from: hooks.Backup, err: ErrNotPrimary},
-		"no lease":     {f: fake{}, from: hooks.Primary, bare: true, text: "wan has no lease"},
-		"cannot write": {f: fake{broken: errIO}, from: hooks.Primary, err: errIO, set: there},
+		"nopreempt":    {f: fake{peer: true}, from: intent.Primary, stay: true, set: there, says: []string{"stays backup (nopreempt)", "at most 5.0ms"}},
+		"no peer":      {f: fake{}, from: intent.Primary, err: ErrNoPeer, set: there, says: []string{"10s priority put back"}},
+		"silent peer":  {f: fake{peer: true, preempt: true, silent: true}, from: intent.Primary, err: ErrNoAnswer, set: there, says: []string{"priority put back", "everything is as before"}},
+		"cannot ask":   {f: fake{peer: true, preempt: true, unasked: true}, from: intent.Primary, set: there, says: []string{"its advert says", "everything is as before"}},
+		"no hooks":     {f: fake{peer: true, preempt: true, deaf: true}, from: intent.Primary, err: ErrNotNotified, set: there, says: []string{"everything is as before"}},
+		"no return":    {f: fake{peer: true}, from: intent.Primary, err: ErrNoReturn, set: there},
+		"peer dies":    {f: fake{peer: true, preempt: true, dies: 2 * time.Second}, from: intent.Primary, err: ErrNotHeld, set: there, says: []string{"everything is as before"}},
+		"renumbered":   {f: fake{peer: true, preempt: true, renumber: true}, from: intent.Primary, text: "wan has 192.0.2.8/24, it had 192.0.2.7/24", set: there},
+		"is backup":    {f: fake{}, from: intent.Backup, err: ErrNotPrimary},
+		"no lease":     {f: fake{}, from: intent.Primary, bare: true, text: "wan has no lease"},
+		"cannot write": {f: fake{broken: errIO}, from: intent.Primary, err: errIO, set: there},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := c.f
-				f.delay, f.reports, f.sights = time.Second, make(chan hooks.Report, 10), make(chan Sight, 10)
+				f.delay, f.reports, f.sights = time.Second, make(chan control.Report, 10), make(chan Sight, 10)
 				first := report(c.from)
 				if c.bare {
 					first.WANs[0].Address = netip.Prefix{}
@@ -196,8 +197,8 @@ func TestDrill(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	for at := time.Duration(0); at < 5*time.Second; at += 125 * time.Millisecond {
 		synctest.Test(t, func(t *testing.T) {
-			f := fake{peer: true, preempt: true, delay: time.Second, reports: make(chan hooks.Report, 10), sights: make(chan Sight, 10)}
-			f.reports <- report(hooks.Primary)
+			f := fake{peer: true, preempt: true, delay: time.Second, reports: make(chan control.Report, 10), sights: make(chan Sight, 10)}
+			f.reports <- report(intent.Primary)
 			ctx, cancel := context.WithTimeout(t.Context(), at+time.Millisecond)
 			defer cancel()
 			err := Run(ctx, &f, Plan{WANs: []string{"wan"}, Watched: []netip.Addr{vip}, Limit: 10 * time.Second, Hold: 2 * time.Second, Say: func(time.Duration, string) {}})
@@ -210,8 +211,8 @@ func TestInterrupted(t *testing.T) {
 }
 
 func TestKeeperEnds(t *testing.T) {
-	f := fake{reports: make(chan hooks.Report, 1)}
-	f.reports <- report(hooks.Primary)
+	f := fake{reports: make(chan control.Report, 1)}
+	f.reports <- report(intent.Primary)
 	close(f.reports)
 	err := Run(t.Context(), &f, Plan{WANs: []string{"wan"}, Limit: time.Second, Say: func(time.Duration, string) {}})
 	if !errors.Is(err, ErrKeeper) || !slices.Equal(f.set, there) {

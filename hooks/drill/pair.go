@@ -9,7 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/hooks/keepalived"
 )
 
@@ -19,22 +19,22 @@ type Pair struct {
 	log     *slog.Logger
 	tracked *Tracked
 	lowered atomic.Bool
-	reports chan hooks.Report
+	reports chan control.Report
 	sights  chan Sight
 	tasks   sync.WaitGroup
 }
 
 // NewPair is for a drill through these files.
 func NewPair(log *slog.Logger, t *Tracked) *Pair {
-	return &Pair{log: log, tracked: t, reports: make(chan hooks.Report, 16), sights: make(chan Sight, 16)}
+	return &Pair{log: log, tracked: t, reports: make(chan control.Report, 16), sights: make(chan Sight, 16)}
 }
 
 // Follow receives the keeper's reports, as follow passes them on until it returns
 // or ctx ends.
-func (p *Pair) Follow(ctx context.Context, follow func(send func(hooks.Report))) {
+func (p *Pair) Follow(ctx context.Context, follow func(send func(control.Report))) {
 	p.tasks.Go(func() {
 		defer close(p.reports)
-		follow(func(r hooks.Report) {
+		follow(func(r control.Report) {
 			select {
 			case p.reports <- r:
 			case <-ctx.Done():
@@ -76,7 +76,7 @@ func (p *Pair) byHand() string {
 }
 
 // Reports implements Router.
-func (p *Pair) Reports() <-chan hooks.Report { return p.reports }
+func (p *Pair) Reports() <-chan control.Report { return p.reports }
 
 // Sights implements Router.
 func (p *Pair) Sights() <-chan Sight { return p.sights }

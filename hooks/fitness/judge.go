@@ -4,19 +4,20 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // Fill adds what was found to a Report that has all else, warnings included.
-func (f Facts) Fill(r *hooks.Report) {
+func (f Facts) Fill(r *control.Report) {
 	r.Keepalived, r.Boot = f.daemon(), f.Boot
 	r.Warnings = append(r.Warnings, Problems(*r)...)
 	r.Warnings = append(r.Warnings, f.nextBoot()...)
 }
 
 // daemon is the part of a Report that is about keepalived.
-func (f Facts) daemon() *hooks.Daemon {
-	d := &hooks.Daemon{PID: f.Process.PID}
+func (f Facts) daemon() *control.Daemon {
+	d := &control.Daemon{PID: f.Process.PID}
 	switch {
 	case d.PID != 0:
 	case f.Unit.Failure != "":
@@ -40,13 +41,13 @@ func command(backend, verb, service string) string {
 // Problems returns why this router could not become master, or would lose
 // connections by it; while it is primary, why it could not stay so. Nothing: it is
 // fit, as far as a Report shows.
-func Problems(r hooks.Report) []string { return append(VRRP(r), Connections(r)...) }
+func Problems(r control.Report) []string { return append(VRRP(r), Connections(r)...) }
 
 // VRRP returns what keeps keepalived here from the role of master.
-func VRRP(r hooks.Report) (all []string) {
+func VRRP(r control.Report) (all []string) {
 	if k := r.Keepalived; k != nil && k.PID == 0 {
 		effect := "this router cannot become master"
-		if r.Role == hooks.Primary {
+		if r.Role == intent.Primary {
 			effect = "no virtual address is kept here, and nothing decides who is master"
 		}
 		all = append(all, k.Problem+"; until then "+effect)
@@ -66,8 +67,8 @@ func VRRP(r hooks.Report) (all []string) {
 }
 
 // Connections returns why a backup would not have the connections of its peer.
-func Connections(r hooks.Report) (all []string) {
-	if why, failing := strings.CutPrefix(r.Conntrackd, "failing: "); failing && r.Role == hooks.Backup {
+func Connections(r control.Report) (all []string) {
+	if why, failing := strings.CutPrefix(r.Conntrackd, "failing: "); failing && r.Role == intent.Backup {
 		all = append(all, why+"; a failover to this router would lose the connections")
 	}
 	return all

@@ -5,7 +5,8 @@ import (
 	"os"
 	"strings"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/services"
 )
 
@@ -14,10 +15,10 @@ const Keepalived = "keepalived"
 
 // Facts are what was found on the machine.
 type Facts struct {
-	Process hooks.Process    // keepalived's; zero: it does not run
+	Process intent.Process   // keepalived's; zero: it does not run
 	Unit    services.Details // of its service, as far as a service manager was asked
 	Backend string           // of that service manager; empty: none
-	Boot    []hooks.AtBoot
+	Boot    []control.AtBoot
 }
 
 // Equal reports whether two looks have found the same.
@@ -67,12 +68,12 @@ func Look(ctx context.Context, m services.Manager, names []string) (f Facts) {
 			if name == Keepalived {
 				f.Unit = d
 			}
-			f.Boot = append(f.Boot, hooks.AtBoot{Name: name, Enabled: d.AtBoot})
+			f.Boot = append(f.Boot, control.AtBoot{Name: name, Enabled: d.AtBoot})
 		}
 	}
-	if p, err := hooks.Find(f.Unit.PID); err == nil && f.Unit.PID != 0 {
+	if p, err := intent.Find(f.Unit.PID); err == nil && f.Unit.PID != 0 {
 		f.Process = p
-	} else if p, ok := hooks.FindKeepalived(); ok {
+	} else if p, ok := intent.FindKeepalived(); ok {
 		f.Process = p
 	}
 	return f

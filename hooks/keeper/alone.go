@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper/router"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 	"github.com/wanfail/wanfail/hooks/rundir"
@@ -27,10 +28,10 @@ const aloneWait = 500 * time.Millisecond
 //
 // It holds the keeper's lock while it deletes links, and not while services stop:
 // a keeper that starts meanwhile takes over at once.
-func Alone(ctx context.Context, o Options, i hooks.Intent, finish bool) hooks.Answer {
+func Alone(ctx context.Context, o Options, i intent.Intent, finish bool) control.Answer {
 	l := newLone(o, i)
 	l.silence(ctx)
-	unlock, _ := hooks.LockWithin(ctx, o.RunDir.KeeperLock(), aloneWait)
+	unlock, _ := o.RunDir.KeeperLock().AcquireWithin(ctx, aloneWait)
 	// No lock: a keeper that hangs is in the way, and what it holds must go all the same.
 	l.clear(ctx)
 	_, err := o.Network.PurgeOrphans(ctx, links(o.Config.WANs))
@@ -47,7 +48,7 @@ func Alone(ctx context.Context, o Options, i hooks.Intent, finish bool) hooks.An
 
 // Silence stops the transmission of the WANs that are backup according to i and the
 // recorded intents. It is safe beside a keeper that does the same.
-func Silence(ctx context.Context, o Options, i hooks.Intent) error {
+func Silence(ctx context.Context, o Options, i intent.Intent) error {
 	l := newLone(o, i)
 	l.silence(ctx)
 	if len(o.Config.WANs) == 0 && !l.keeperKnows(ctx) { // without a configuration the mark tells which links are wanfail's
@@ -69,7 +70,7 @@ func Silence(ctx context.Context, o Options, i hooks.Intent) error {
 // configuration cannot be read any more; it reads the intent in the record, even if
 // this hook does not reach it.
 func (l *lone) keeperKnows(ctx context.Context) bool {
-	store, err := hooks.OpenStore(l.RunDir)
+	store, err := intent.OpenStore(l.RunDir)
 	if err != nil {
 		return false
 	}
@@ -78,8 +79,8 @@ func (l *lone) keeperKnows(ctx context.Context) bool {
 		return false
 	}
 	intents, _ = intents.With(l.intent)
-	primary := slices.ContainsFunc(intents, func(i hooks.Intent) bool {
-		return i.Role == hooks.Primary && (i.Owner == (hooks.Process{}) || !i.Owner.Gone())
+	primary := slices.ContainsFunc(intents, func(i intent.Intent) bool {
+		return i.Role == intent.Primary && (i.Owner == (intent.Process{}) || !i.Owner.Gone())
 	})
 	return primary && answers(ctx, l.RunDir)
 }
@@ -87,10 +88,10 @@ func (l *lone) keeperKnows(ctx context.Context) bool {
 // lone executes in a hook what the machines decide.
 type lone struct {
 	Options
-	intent   hooks.Intent
+	intent   intent.Intent
 	start    time.Time
 	wans     []*loneWAN
-	phases   []hooks.Phase
+	phases   []control.Phase
 	problems []string
 }
 
@@ -100,7 +101,7 @@ type loneWAN struct {
 	next wan.Event // that its machine has not taken, nil: none
 }
 
-func newLone(o Options, i hooks.Intent) *lone {
+func newLone(o Options, i intent.Intent) *lone {
 	l := &lone{Options: o, intent: i, start: time.Now()}
 	for _, w := range o.Config.WANs {
 		l.wans = append(l.wans, &loneWAN{uplink: newUplink(w, o.Network, o.RunDir.Lease(w.Name), nil, o.Log, nil)})
@@ -111,8 +112,8 @@ func newLone(o Options, i hooks.Intent) *lone {
 // decision is what the record means together with the given intent, which is
 // missing there if it could not be written.
 func (l *lone) decision() router.Decision {
-	var intents hooks.Intents
-	store, err := hooks.OpenStore(l.RunDir)
+	var intents intent.Intents
+	store, err := intent.OpenStore(l.RunDir)
 	if err == nil {
 		intents, err = store.Load()
 	}
@@ -126,7 +127,7 @@ func (l *lone) decision() router.Decision {
 // backups are the WANs that are to be backup.
 func (l *lone) backups() (all []*loneWAN) {
 	for n, v := range l.decision().WANs {
-		if v.Role == hooks.Backup {
+		if v.Role == intent.Backup {
 			all = append(all, l.wans[n])
 		}
 	}
@@ -141,7 +142,7 @@ func (l *lone) silence(ctx context.Context) {
 }
 
 func (l *lone) order() wan.Order {
-	o := wan.Order{Epoch: 1, Role: hooks.Backup}
+	o := wan.Order{Epoch: 1, Role: intent.Backup}
 	if l.Replica != nil {
 		o.Linger = router.Lingering
 	}
@@ -177,17 +178,17 @@ func (l *lone) platform(ctx context.Context) {
 	var withdrawals sync.WaitGroup
 	errs := make(chan error, len(l.Publishers)*len(l.wans))
 	for n, w := range l.wans {
-		if d.WANs[n].Role == hooks.Primary {
+		if d.WANs[n].Role == intent.Primary {
 			continue
 		}
 		for _, pub := range l.Publishers {
 			withdrawals.Go(func() { errs <- call(ctx, pub, w.wan, nil) })
 		}
 	}
-	if d.Role == hooks.Backup && l.Services != nil {
+	if d.Role == intent.Backup && l.Services != nil {
 		for _, r := range services.Converge(ctx, l.Services, installed(ctx, l.Options), false, serviceLimit) {
 			if ctx.Err() == nil && (r.Changed || r.Err != nil) {
-				l.phase(hooks.Phase{Name: hooks.PhaseStop + " " + r.Name, Took: r.Took, At: time.Since(l.start)}, r.Err)
+				l.phase(control.Phase{Name: control.PhaseStop + " " + r.Name, Took: r.Took, At: time.Since(l.start)}, r.Err)
 			}
 		}
 	}
@@ -202,7 +203,7 @@ func (l *lone) platform(ctx context.Context) {
 
 // awaitKeeper reports whether a keeper has begun to listen before ctx ended.
 func (l *lone) awaitKeeper(ctx context.Context) bool {
-	watch, err := hooks.WatchDir(l.RunDir.String(), rundir.SocketFile)
+	watch, err := rundir.WatchDir(l.RunDir.String(), rundir.SocketFile)
 	if err != nil {
 		return false
 	}
@@ -212,7 +213,7 @@ func (l *lone) awaitKeeper(ctx context.Context) bool {
 
 // lingers reports whether the link is to be deleted later.
 func (w *loneWAN) lingers() bool {
-	return w.next == nil && w.machine.State().WAN.State == hooks.StateMuted
+	return w.next == nil && w.machine.State().WAN.State == control.StateMuted
 }
 
 // finish deletes links that had to linger, unless a keeper does that.
@@ -230,7 +231,7 @@ func (l *lone) finish(ctx context.Context) {
 	if answers(ctx, l.RunDir) {
 		return
 	}
-	unlock, err := hooks.LockWithin(ctx, l.RunDir.KeeperLock(), aloneWait)
+	unlock, err := l.RunDir.KeeperLock().AcquireWithin(ctx, aloneWait)
 	if err != nil {
 		return // one that is starting
 	}
@@ -243,7 +244,7 @@ func (l *lone) finish(ctx context.Context) {
 }
 
 // answer is what a person or keepalived's log is told.
-func (l *lone) answer() hooks.Answer {
+func (l *lone) answer() control.Answer {
 	for _, w := range l.wans {
 		for _, p := range w.machine.State().Phases {
 			p.Name = router.PhaseOf(len(l.wans), w.wan.Name, p.Name)
@@ -253,18 +254,18 @@ func (l *lone) answer() hooks.Answer {
 			}
 		}
 	}
-	slices.SortStableFunc(l.phases, func(a, b hooks.Phase) int { return int(a.At - b.At) })
-	outcome := hooks.Reached
+	slices.SortStableFunc(l.phases, func(a, b control.Phase) int { return int(a.At - b.At) })
+	outcome := control.Reached
 	if len(l.problems) > 0 {
-		outcome = hooks.Degraded
+		outcome = control.Degraded
 	}
-	return hooks.Answer{
-		Outcome: outcome, Role: hooks.Backup, Took: time.Since(l.start),
+	return control.Answer{
+		Outcome: outcome, Role: intent.Backup, Took: time.Since(l.start),
 		Phases: l.phases, Problems: l.problems,
 	}
 }
 
-func (l *lone) phase(p hooks.Phase, err error) {
+func (l *lone) phase(p control.Phase, err error) {
 	if err != nil {
 		p.Error = err.Error()
 	}

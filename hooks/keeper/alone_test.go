@@ -7,7 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/netif"
@@ -39,20 +40,20 @@ func (s *stubborn) Stop(ctx context.Context, name string) error {
 func TestKeeperStartsWhileAHookStopsServices(t *testing.T) {
 	w := newWorld(t)
 	stop := w.keeper()
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	stop()
 	s := &stubborn{fakeServices: w.services, asked: make(chan struct{}, 1), ended: make(chan error, 2)}
 	o := w.options()
 	o.Services = s
-	i := w.intent(hooks.Backup)
-	store, err := hooks.OpenStore(rundir.At(w.dir))
+	i := w.intent(intent.Backup)
+	store, err := intent.OpenStore(rundir.At(w.dir))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Record(i, hooks.RecordLimit); err != nil {
+	if _, err := store.Record(i, intent.RecordLimit); err != nil {
 		t.Fatal(err)
 	}
-	answered := make(chan hooks.Answer, 1)
+	answered := make(chan control.Answer, 1)
 	go func() { answered <- keeper.Alone(context.Background(), o, i, true) }()
 	<-s.asked
 	if len(w.links()) != 0 {
@@ -68,7 +69,7 @@ func TestKeeperStartsWhileAHookStopsServices(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if a := <-answered; a.Outcome != hooks.Reached {
+	if a := <-answered; a.Outcome != control.Reached {
 		t.Errorf("%+v", a)
 	}
 	w.eventually("the keeper stops them", 5*time.Second, func() bool { return w.services.pid("dnsmasq") == 0 })
@@ -78,7 +79,7 @@ func TestKeeperStartsWhileAHookStopsServices(t *testing.T) {
 // without an error would say that there is one.
 func TestKeeperWaitsForItsLock(t *testing.T) {
 	w := newLine(t)
-	unlock, err := hooks.Lock(rundir.At(w.dir).KeeperLock())
+	unlock, err := rundir.At(w.dir).KeeperLock().Acquire()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +99,7 @@ func alone(t *testing.T) (w *world, o keeper.Options) {
 	w = newWorld(t)
 	rep := &fakeReplica{}
 	stop := w.keeper(func(o *keeper.Options) { o.Replica = rep })
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	stop()
 	o = w.options()
 	o.Replica = rep
@@ -109,7 +110,7 @@ func alone(t *testing.T) (w *world, o keeper.Options) {
 // the connections before it goes. Only a hook that may wait deletes it.
 func TestAloneLingers(t *testing.T) {
 	w, o := alone(t)
-	if a := keeper.Alone(t.Context(), o, w.intent(hooks.Backup), false); a.Outcome != hooks.Reached {
+	if a := keeper.Alone(t.Context(), o, w.intent(intent.Backup), false); a.Outcome != control.Reached {
 		t.Errorf("%+v", a)
 	}
 	if !w.muted() || w.services.pid("dnsmasq") != 0 {
@@ -119,7 +120,7 @@ func TestAloneLingers(t *testing.T) {
 		t.Error("the address was removed at once")
 	}
 	start := time.Now()
-	if a := keeper.Alone(t.Context(), o, w.intent(hooks.Backup), true); a.Outcome != hooks.Reached {
+	if a := keeper.Alone(t.Context(), o, w.intent(intent.Backup), true); a.Outcome != control.Reached {
 		t.Errorf("%+v", a)
 	}
 	if took := time.Since(start); len(w.links()) != 0 || took < 1900*time.Millisecond {
@@ -132,12 +133,12 @@ func TestAloneLingers(t *testing.T) {
 func TestAloneTakesTheLock(t *testing.T) {
 	w, o := alone(t)
 	o.Replica = nil
-	unlock, err := hooks.Lock(rundir.At(w.dir).KeeperLock())
+	unlock, err := rundir.At(w.dir).KeeperLock().Acquire()
 	if err != nil {
 		t.Fatal(err)
 	}
-	answered := make(chan hooks.Answer, 1)
-	i := w.intent(hooks.Backup)
+	answered := make(chan control.Answer, 1)
+	i := w.intent(intent.Backup)
 	go func() { answered <- keeper.Alone(context.Background(), o, i, true) }()
 	w.eventually("mute", time.Second*slow, w.muted)
 	time.Sleep(200 * time.Millisecond) // for what must not happen
@@ -145,7 +146,7 @@ func TestAloneTakesTheLock(t *testing.T) {
 		t.Error("deleted without the lock")
 	}
 	unlock()
-	if a := <-answered; a.Outcome != hooks.Reached || len(w.links()) != 0 {
+	if a := <-answered; a.Outcome != control.Reached || len(w.links()) != 0 {
 		t.Errorf("%+v, left %v", a, w.links())
 	}
 }
@@ -156,14 +157,14 @@ func TestAloneLeavesTheOtherWAN(t *testing.T) {
 	w, o := alone(t)
 	o.Replica = nil
 	o.Config.WANs[0].Instance = "VI_1"
-	store, err := hooks.OpenStore(rundir.At(w.dir))
+	store, err := intent.OpenStore(rundir.At(w.dir))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, scope := range []string{"VI_1", "VI_2"} {
-		i := w.intent(hooks.Primary)
+		i := w.intent(intent.Primary)
 		i.Scope = scope
-		if _, err := store.Record(i, hooks.RecordLimit); err != nil {
+		if _, err := store.Record(i, intent.RecordLimit); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -172,9 +173,9 @@ func TestAloneLeavesTheOtherWAN(t *testing.T) {
 	if _, err := w.network.Apply(t.Context(), netif.Desired{Link: orphan}); err != nil {
 		t.Fatal(err)
 	}
-	i := w.intent(hooks.Backup)
+	i := w.intent(intent.Backup)
 	i.Scope = "VI_2"
-	if a := keeper.Alone(t.Context(), o, i, true); a.Outcome != hooks.Reached {
+	if a := keeper.Alone(t.Context(), o, i, true); a.Outcome != control.Reached {
 		t.Errorf("%+v", a)
 	}
 	if links := w.links(); len(links) != 1 || links[0].Attrs().Name != wanName || w.muted() {

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper"
 )
 
@@ -13,7 +13,7 @@ import (
 func TestParentByAlternativeName(t *testing.T) {
 	w := newWorld(t)
 	w.keeper(func(o *keeper.Options) { o.Config.WANs[0].Parent = "isp-port" })
-	w.say(w.intent(hooks.Primary), 100*time.Millisecond)
+	w.say(w.intent(intent.Primary), 100*time.Millisecond)
 	time.Sleep(3500 * time.Millisecond) // until the pauses between tries are long
 	if out, err := exec.Command("ip", "link", "property", "add", "dev", port, "altname", "isp-port").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

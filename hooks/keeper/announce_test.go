@@ -6,7 +6,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // perAnnouncement is how many frames an announcement has: a request and a reply,
@@ -32,21 +32,21 @@ func TestAnnouncedAgain(t *testing.T) {
 	}
 	again := func(scope string) {
 		t.Helper()
-		i := w.intent(hooks.Backup) // it is no role request: the role does not count
+		i := w.intent(intent.Backup) // it is no role request: the role does not count
 		i.State, i.Scope = "MASTER_RX_LOWER_PRI", scope
 		if err := w.hook().Announce(t.Context(), i); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	announced("promotion", perAnnouncement)
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	announced("the same role again", 0)
 	again("")
 	announced("a lower advert", perAnnouncement)
 	again("VI_1")
 	announced("a lower advert of an instance", perAnnouncement)
-	if r := w.status(); r.Role != hooks.Primary {
+	if r := w.status(); r.Role != intent.Primary {
 		t.Errorf("an announcement made it %s", r.Role)
 	}
 
@@ -65,7 +65,7 @@ func TestAnnouncedAgain(t *testing.T) {
 	carrier(netlink.LinkSetUp)
 	announced("carrier is back", perAnnouncement)
 
-	w.become(hooks.Backup)
+	w.become(intent.Backup)
 	again("")
 	announced("a lower advert while backup", 0)
 }
@@ -73,7 +73,7 @@ func TestAnnouncedAgain(t *testing.T) {
 // Without a keeper nothing is announced, and that is no error.
 func TestAnnounceWithoutKeeper(t *testing.T) {
 	w := newLine(t)
-	if err := w.hook().Announce(t.Context(), w.intent(hooks.Primary)); err != nil {
+	if err := w.hook().Announce(t.Context(), w.intent(intent.Primary)); err != nil {
 		t.Error(err)
 	}
 }

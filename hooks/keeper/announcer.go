@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/control"
 )
 
 // arpSender is what an announcer needs of package netif.
@@ -25,7 +25,7 @@ type arpSender interface {
 type announcer struct {
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
-	replies chan hooks.Reach
+	replies chan control.Reach
 }
 
 const (
@@ -39,7 +39,7 @@ const (
 // startAnnouncer announces lease, if frames is set, and asks its gateway.
 func startAnnouncer(ctx context.Context, s arpSender, wan config.WAN, lease *dhcp.Lease, frames bool, log *slog.Logger) *announcer {
 	ctx, cancel := context.WithCancel(ctx)
-	a := &announcer{cancel: cancel, replies: make(chan hooks.Reach)}
+	a := &announcer{cancel: cancel, replies: make(chan control.Reach)}
 	if frames {
 		a.done.Go(func() {
 			if err := s.Announce(ctx, wan.Name, lease.Prefix.Addr(), wan.MAC); err != nil && ctx.Err() == nil {
@@ -55,7 +55,7 @@ func startAnnouncer(ctx context.Context, s arpSender, wan config.WAN, lease *dhc
 
 // probe asks the gateway now and then, and reports each answer or its absence.
 func (a *announcer) probe(ctx context.Context, s arpSender, wan config.WAN, lease *dhcp.Lease) {
-	var reach hooks.Reach
+	var reach control.Reach
 	for {
 		limited, cancel := context.WithTimeout(ctx, probeLimit)
 		rtt, err := s.ProbeGateway(limited, wan.Name, lease.Prefix.Addr(), lease.Gateway)
@@ -82,7 +82,7 @@ func (a *announcer) probe(ctx context.Context, s arpSender, wan config.WAN, leas
 }
 
 // answers are the gateway's ARP replies.
-func (a *announcer) answers() <-chan hooks.Reach {
+func (a *announcer) answers() <-chan control.Reach {
 	if a == nil {
 		return nil
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
@@ -49,14 +49,14 @@ func TestRestartWithAnotherBootID(t *testing.T) {
 	link, addr, _ := r.holds()
 	r.killKeepers()
 	startKeeper()
-	r.eventually("primary after the restart", 10*time.Second, func() bool { return r.settled(hooks.Primary) })
+	r.eventually("primary after the restart", 10*time.Second, func() bool { return r.settled(intent.Primary) })
 	if again, now, _ := r.holds(); again.Attrs().Index != link.Attrs().Index || now != addr {
 		t.Errorf("the WAN was %s on link %d, now %s on %d", addr, link.Attrs().Index, now, again.Attrs().Index)
 	}
 	if rep := r.report(); rep.Changes != 0 {
 		t.Errorf("the restarted keeper changed the role %d times", rep.Changes)
 	}
-	if _, states, err := hooks.ReadIntents(rundir.At(r.dir)); err != nil || len(states) != 0 {
+	if _, states, err := intent.ReadIntents(rundir.At(r.dir)); err != nil || len(states) != 0 {
 		t.Errorf("states %v, %v", states, err)
 	}
 }

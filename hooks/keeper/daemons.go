@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/hooks/keeper/router"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 	"github.com/wanfail/wanfail/services"
@@ -28,7 +28,7 @@ type daemons struct {
 
 	wake signal
 	// Of run:
-	phases  []hooks.Phase     // of the current order
+	phases  []control.Phase   // of the current order
 	failing map[string]string // by service, what was warned of last
 
 	mu    sync.Mutex
@@ -54,9 +54,9 @@ func newDaemons(m services.Manager, names []string, chosen bool, log *slog.Logge
 }
 
 // unseen are the services before their state was read.
-func (d *daemons) unseen() (all []hooks.Service) {
+func (d *daemons) unseen() (all []control.Service) {
 	for _, name := range d.names {
-		all = append(all, hooks.Service{Name: name, Backend: d.manager.Backend()})
+		all = append(all, control.Service{Name: name, Backend: d.manager.Backend()})
 	}
 	return all
 }
@@ -169,9 +169,9 @@ func (d *daemons) interval() time.Duration {
 // tell reports a pass; first: of this order. It returns whether a service was not
 // as wanted although it once was, or still is not.
 func (d *daemons) tell(t router.Serve, given, start time.Duration, results []services.Result, first bool) (fight bool) {
-	verb := hooks.PhaseStop
+	verb := control.PhaseStop
 	if t.Up {
-		verb = hooks.PhaseStart
+		verb = control.PhaseStart
 	}
 	if first {
 		d.phases = nil
@@ -182,14 +182,14 @@ func (d *daemons) tell(t router.Serve, given, start time.Duration, results []ser
 			d.failing[r.Name] = ""
 			continue
 		}
-		line := hooks.Service{Name: r.Name, Backend: d.manager.Backend(), Running: r.State == services.Running}
+		line := control.Service{Name: r.Name, Backend: d.manager.Backend(), Running: r.State == services.Running}
 		fight = fight || r.Err != nil || r.Changed && !first
 		if r.Err != nil {
 			line.Error = r.Err.Error()
 			s.Problems = append(s.Problems, verb+" "+r.Name+": "+line.Error)
 		}
 		if first && (r.Changed || r.Err != nil) {
-			d.phases = append(d.phases, hooks.Phase{
+			d.phases = append(d.phases, control.Phase{
 				Name: verb + " " + r.Name, Took: r.Took, At: start - given + r.Took, Error: line.Error,
 			})
 		}

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper/router"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 	"github.com/wanfail/wanfail/netif"
@@ -26,9 +26,9 @@ type Preview struct {
 // DryRun returns what a role would change, compared with the kernel and the services
 // as they are. It changes nothing and sends nothing: the machines of a keeper
 // decide, and what they decide is printed, as if each step succeeded.
-func DryRun(ctx context.Context, o Options, role hooks.Role) Preview {
+func DryRun(ctx context.Context, o Options, role intent.Role) Preview {
 	r := dryRun{Options: o, now: dhcp.BootTime()}
-	recorded, _, _ := hooks.ReadIntents(o.RunDir) // a hook replaces what cannot be read
+	recorded, _, _ := intent.ReadIntents(o.RunDir) // a hook replaces what cannot be read
 	for _, v := range router.Decide(recorded, instances(o.Config), goneNow).WANs {
 		if v.Role != role {
 			r.event(role.String())
@@ -43,7 +43,7 @@ func DryRun(ctx context.Context, o Options, role hooks.Role) Preview {
 			Held: d.seen.Owned && len(d.seen.Addresses) > 0 && !d.seen.Muted, Up: d.machine.State().Held,
 		})
 	}
-	asked := hooks.Intents{{Role: role, Token: hooks.Token{Ticks: math.MaxUint64}}}
+	asked := intent.Intents{{Role: role, Token: intent.Token{Ticks: math.MaxUint64}}}
 	actions := machine.Step(r.now, router.Started{Intents: asked, Found: found})
 	var last []router.Action
 	for _, a := range actions {
@@ -52,7 +52,7 @@ func DryRun(ctx context.Context, o Options, role hooks.Role) Preview {
 			last = append(last, a) // beside the WANs, but less important
 			continue
 		case router.SetFallback:
-			if b.Role == hooks.Backup {
+			if b.Role == intent.Backup {
 				last = append(last, a) // when the LAN has its gateway
 				continue
 			}
@@ -111,7 +111,7 @@ func (r *dryRun) execute(ctx context.Context, a router.Action) {
 }
 
 // fallback is about a backup's default route through the peer.
-func (r *dryRun) fallback(ctx context.Context, role hooks.Role) {
+func (r *dryRun) fallback(ctx context.Context, role intent.Role) {
 	n, ok := r.Network.(interface {
 		BackupDefaults(context.Context) ([]netif.Route, error)
 	})
@@ -126,12 +126,12 @@ func (r *dryRun) fallback(ctx context.Context, role hooks.Role) {
 	gateway := r.Config.BackupGateway
 	there := false
 	for _, route := range have {
-		if role == hooks.Primary || route.Gateway != gateway {
+		if role == intent.Primary || route.Gateway != gateway {
 			r.step("remove the backup's default route via %s", route.Gateway)
 		}
 		there = there || route.Gateway == gateway
 	}
-	if role == hooks.Backup && gateway.IsValid() && !there {
+	if role == intent.Backup && gateway.IsValid() && !there {
 		r.step("add default route via %s", gateway)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper"
 )
 
@@ -22,7 +22,7 @@ func TestRehearse(t *testing.T) {
 		o.Replica, o.Publishers = r, []keeper.Publisher{keeper.Resolver{Names: names}}
 	}
 	passing := regexp.MustCompile(`\d+m\d+s left`)
-	expects := func(when string, role hooks.Role, events string, steps ...string) {
+	expects := func(when string, role intent.Role, events string, steps ...string) {
 		t.Helper()
 		o := w.options()
 		with(&o)
@@ -40,35 +40,35 @@ func TestRehearse(t *testing.T) {
 				strings.Join(got.Steps, "\n"), got.Problems, got.Events, strings.Join(steps, "\n"), events)
 		}
 	}
-	expects("at first", hooks.Backup, "")
-	expects("at first", hooks.Primary, "primary bound",
+	expects("at first", intent.Backup, "")
+	expects("at first", intent.Primary, "primary bound",
 		"conntrackd commit", "wan: add macvlan on eth2 with "+mac, "wan: ask for a lease by DHCP",
 		"wan: tell the resolver of the lease", "conntrackd resync", "start dnsmasq", "start miniupnpd")
 
 	stop := w.keeper(with)
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	_, addr, _ := w.holds()
 	bare, _, _ := strings.Cut(addr, "/")
 	down := []string{
 		"conntrackd yield", "wan: silence " + addr, "wan: take the lease back from the resolver",
 		"wan: delete macvlan 2s later, when the peer has the connections", "stop dnsmasq", "stop miniupnpd",
 	}
-	expects("as primary", hooks.Primary, "")
-	expects("as primary", hooks.Backup, "backup lost", down...)
+	expects("as primary", intent.Primary, "")
+	expects("as primary", intent.Backup, "backup lost", down...)
 	stop()
-	expects("as primary without a keeper", hooks.Backup, "backup lost", down...)
+	expects("as primary without a keeper", intent.Backup, "backup lost", down...)
 	w.keeper(with)
-	w.become(hooks.Backup)
+	w.become(intent.Backup)
 	w.eventually("the link is deleted", 10*time.Second, func() bool { return len(w.links()) == 0 })
-	expects("as backup", hooks.Backup, "")
-	expects("as backup with a remembered lease", hooks.Primary, "primary bound",
+	expects("as backup", intent.Backup, "")
+	expects("as backup with a remembered lease", intent.Primary, "primary bound",
 		"conntrackd commit", "wan: add macvlan on eth2 with "+mac, "wan: confirm the remembered lease by DHCP",
 		"wan: add address "+addr+" (remembered lease, TIME left)", "wan: add route 0.0.0.0/0 via 100.64.10.1", "wan: announce "+bare+" by ARP",
 		"wan: tell the resolver of the lease: name servers [100.64.10.53]", "conntrackd resync", "start dnsmasq", "start miniupnpd")
 
 	o := w.options()
 	o.Replica = keeper.Replication(config.On, "/nowhere", w.log)
-	if got := keeper.DryRun(t.Context(), o, hooks.Primary); len(got.Problems) != 1 || !strings.HasPrefix(got.Problems[0], "conntrackd: ") {
+	if got := keeper.DryRun(t.Context(), o, intent.Primary); len(got.Problems) != 1 || !strings.HasPrefix(got.Problems[0], "conntrackd: ") {
 		t.Errorf("a conntrackd that is missing: %+v", got)
 	}
 }

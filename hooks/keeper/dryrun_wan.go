@@ -6,8 +6,9 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 	"github.com/wanfail/wanfail/netif"
 )
@@ -32,9 +33,9 @@ func (d *dryWAN) order(o wan.Order) {
 		return
 	}
 	d.epoch = o.Epoch
-	o.Open = o.Role == hooks.Primary // the commit, which is printed before, has ended
+	o.Open = o.Role == intent.Primary // the commit, which is printed before, has ended
 	d.step(wan.Ordered{Order: o})
-	if s := d.machine.State(); s.WAN.State == hooks.StateMuted {
+	if s := d.machine.State(); s.WAN.State == control.StateMuted {
 		d.at = d.machine.Wake() - d.now
 		d.step(wan.Woke{})
 	}

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // fallbackRetry is the time between two tries while the gateway is no neighbour:
@@ -26,18 +26,18 @@ type fallback struct {
 	wake    signal
 
 	mu   sync.Mutex
-	role hooks.Role
+	role intent.Role
 }
 
 func newFallback(n network, gateway netip.Addr, log *slog.Logger) *fallback {
-	return &fallback{network: n, gateway: gateway, log: log, wake: newSignal(), role: hooks.Primary}
+	return &fallback{network: n, gateway: gateway, log: log, wake: newSignal(), role: intent.Primary}
 }
 
 // leave removes the route. It is gone when leave returns, before the WAN comes up.
 func (f *fallback) leave(ctx context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.role = hooks.Primary
+	f.role = intent.Primary
 	f.remove(ctx)
 }
 
@@ -52,7 +52,7 @@ func (f *fallback) remove(ctx context.Context) {
 // enter adds the route, as soon as that is possible.
 func (f *fallback) enter() {
 	f.mu.Lock()
-	f.role = hooks.Backup
+	f.role = intent.Backup
 	f.mu.Unlock()
 	f.look()
 }
@@ -87,7 +87,7 @@ func (f *fallback) run(ctx context.Context) {
 func (f *fallback) ensure(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.role != hooks.Backup {
+	if f.role != intent.Backup {
 		return nil
 	}
 	changed, err := f.network.EnsureBackupDefault(ctx, f.gateway)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/lab/nstest"
 	"github.com/wanfail/wanfail/netif"
@@ -98,11 +98,11 @@ func TestBackupGateway(t *testing.T) {
 
 	address(t, l) // The LAN comes up after the keeper: the route appears once it can.
 	w.only(vip.String(), 2)
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	if g := fallbacks(t); len(g) != 1 || g[0] != "main 100.64.10.1" || rules(t) != 0 {
 		t.Errorf("primary: default routes through %v, %d rules", g, rules(t))
 	}
-	w.become(hooks.Backup)
+	w.become(intent.Backup)
 	w.only(vip.String(), 2)
 
 	// Somebody removes it, or the rules.

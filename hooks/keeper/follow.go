@@ -5,7 +5,7 @@ import (
 	"reflect"
 	"slices"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
 )
 
 // wakeFollowers wakes the followers: something may have changed. A question changes
@@ -22,11 +22,11 @@ func (k *Keeper) wakeFollowers() {
 
 // follow calls tell with a report now and after each change, until ctx ends or
 // tell fails.
-func (k *Keeper) follow(ctx context.Context, tell func(hooks.Report) error) error {
+func (k *Keeper) follow(ctx context.Context, tell func(control.Report) error) error {
 	changed := newSignal()
 	k.do(func() { k.followers[changed] = struct{}{} })
 	defer k.do(func() { delete(k.followers, changed) })
-	var told hooks.Report
+	var told control.Report
 	for {
 		r, err := k.status(ctx)
 		if err != nil {
@@ -48,8 +48,8 @@ func (k *Keeper) follow(ctx context.Context, tell func(hooks.Report) error) erro
 
 // same compares two reports but for what changes with time alone. A renewed lease
 // is told by what is left of it: more than before.
-func same(a, b hooks.Report) bool {
-	timeless := func(r hooks.Report) hooks.Report {
+func same(a, b control.Report) bool {
+	timeless := func(r control.Report) control.Report {
 		r.WANs = slices.Clone(r.WANs)
 		for i := range r.WANs {
 			r.WANs[i].LeaseSeconds, r.WANs[i].RenewSeconds = 0, 0

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // OpenWrt's protocol handler sends SIGHUP whenever netifd starts, which may be the
@@ -50,6 +50,6 @@ func TestHangupWhileStarting(t *testing.T) {
 			t.Fatalf("the keeper has ended: %v", err)
 		default:
 		}
-		return r.settled(hooks.Backup)
+		return r.settled(intent.Backup)
 	})
 }

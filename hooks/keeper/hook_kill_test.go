@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // keepalived is a shell by that name, which makes it the owner of what its
@@ -85,7 +85,7 @@ func (r *rig) stopKilledAt(n int, alone bool) (survived bool, last string) {
 	r.startKeeper()
 	k := r.keepalived()
 	k.run(r, "", "primary")
-	r.eventually("primary", 20*time.Second, func() bool { return r.settled(hooks.Primary) })
+	r.eventually("primary", 20*time.Second, func() bool { return r.settled(intent.Primary) })
 	if alone {
 		r.killKeepers()
 	}
@@ -110,7 +110,7 @@ func (r *rig) stopKilledAt(n int, alone bool) (survived bool, last string) {
 	if !alone {
 		_ = k.cmd.Wait()
 	}
-	r.eventually("backup", 20*time.Second, func() bool { return r.settled(hooks.Backup) })
+	r.eventually("backup", 20*time.Second, func() bool { return r.settled(intent.Backup) })
 	code, err := os.ReadFile(list + ".code")
 	if err != nil {
 		r.t.Fatal(err)
@@ -147,13 +147,13 @@ func TestKeeperHangs(t *testing.T) {
 	t.Logf("mute after %v", time.Since(start))
 	// In the end it does all the work.
 	_ = hook.Wait()
-	if !r.is(hooks.Backup) || hook.ProcessState.ExitCode() != 1 {
+	if !r.is(intent.Backup) || hook.ProcessState.ExitCode() != 1 {
 		t.Errorf("after the hook, which ended with %d, links are %v", hook.ProcessState.ExitCode(), r.links())
 	}
 	if err := cmd.Process.Signal(unix.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	r.eventually("the keeper agrees", 5*time.Second, func() bool { return r.settled(hooks.Backup) })
+	r.eventually("the keeper agrees", 5*time.Second, func() bool { return r.settled(intent.Backup) })
 }
 
 // output runs the program to its end.

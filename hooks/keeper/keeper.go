@@ -10,9 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/hooks/fitness"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper/router"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 	"github.com/wanfail/wanfail/hooks/rundir"
@@ -47,7 +48,7 @@ type Options struct {
 	Alive      func()
 	AliveEvery time.Duration
 	// Roles, if not nil, is told of each role of the router. It must not block.
-	Roles func(role hooks.Role, by string)
+	Roles func(role intent.Role, by string)
 	// Step, if not nil, is called before and after what changes something outside
 	// of this process, with a name for it. Tests end the process there.
 	Step func(name string)
@@ -57,7 +58,7 @@ type Options struct {
 type Keeper struct {
 	Options
 	log   *slog.Logger
-	store *hooks.Store
+	store *intent.Store
 	work  *queue[func()] // for the loop
 	tasks sync.WaitGroup
 	stop  context.CancelCauseFunc // ends Run with an error
@@ -68,17 +69,17 @@ type Keeper struct {
 	fallback    *fallback
 	ports       *ports
 	recorder    *recorder
-	known       atomic.Pointer[hooks.Intents] // to the machine, for the uplinks
+	known       atomic.Pointer[intent.Intents] // to the machine, for the uplinks
 
 	// What follows belongs to the loop.
 	machine    *router.Machine
 	events     []router.Event // of the work at hand, which the machine has not taken
-	owners     map[hooks.Process]context.CancelFunc
-	recorded   *hooks.Intents // read from the record meanwhile
-	unrecorded bool           // an intent came that is to be put on record
-	unreadable string         // why the record could not be read last
-	noticed    []func()       // passes the kernel's events to the WANs, after the orders
-	fitness    *fitness.Facts // nil until the first look
+	owners     map[intent.Process]context.CancelFunc
+	recorded   *intent.Intents // read from the record meanwhile
+	unrecorded bool            // an intent came that is to be put on record
+	unreadable string          // why the record could not be read last
+	noticed    []func()        // passes the kernel's events to the WANs, after the orders
+	fitness    *fitness.Facts  // nil until the first look
 	wall       wallClock
 	gc         gcTuner
 	waiters    map[*waiter]struct{}
@@ -101,7 +102,7 @@ func New(o Options) *Keeper {
 	k := &Keeper{
 		Options: o, log: o.Log,
 		work:      newQueue[func()](nil),
-		owners:    map[hooks.Process]context.CancelFunc{},
+		owners:    map[intent.Process]context.CancelFunc{},
 		waiters:   map[*waiter]struct{}{},
 		followers: map[signal]struct{}{},
 	}
@@ -147,7 +148,7 @@ func (k *Keeper) Run(parent context.Context) error {
 		return err
 	}
 	defer unlock()
-	if k.store, err = hooks.OpenStore(k.RunDir); err != nil {
+	if k.store, err = intent.OpenStore(k.RunDir); err != nil {
 		return err
 	}
 	k.gc.start()
@@ -157,7 +158,7 @@ func (k *Keeper) Run(parent context.Context) error {
 	defer k.tasks.Wait()
 	defer stop(nil)
 
-	watch, err := hooks.WatchDir(k.RunDir.String(), rundir.IntentFile, rundir.SocketFile)
+	watch, err := rundir.WatchDir(k.RunDir.String(), rundir.IntentFile, rundir.SocketFile)
 	if err != nil {
 		return err
 	}
@@ -235,7 +236,7 @@ func (k *Keeper) Refresh() {
 // directory, no hook can connect to a keeper: it ends, and the next one makes
 // another socket. (inotify does not report the removal of the directory alone: the
 // socket keeps it in the kernel.)
-func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch) error {
+func (k *Keeper) reread(ctx context.Context, watch *rundir.DirWatch) error {
 	for {
 		err := watch.Wait(ctx)
 		switch {
@@ -244,7 +245,7 @@ func (k *Keeper) reread(ctx context.Context, watch *hooks.DirWatch) error {
 				return fmt.Errorf("%w: %s", ErrUnreachable, k.RunDir.Path(rundir.SocketFile))
 			}
 			k.do(k.reload)
-		case errors.Is(err, hooks.ErrDirGone):
+		case errors.Is(err, rundir.ErrDirGone):
 			return fmt.Errorf("%w: %w", ErrUnreachable, err)
 		default:
 			return err
@@ -292,7 +293,7 @@ func (k *Keeper) overtaken(u *uplink) bool {
 		recorded, _ = recorded.With(i)
 	}
 	i, ok := recorded.For(u.wan.Instance)
-	if !ok || i.Role == hooks.Primary {
+	if !ok || i.Role == intent.Primary {
 		return false
 	}
 	k.do(func() { k.notice(u, wan.KernelChanged{}) })
@@ -349,13 +350,13 @@ func installed(ctx context.Context, o Options) []string {
 func answers(ctx context.Context, dir rundir.Dir) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	c, err := hooks.Dial(ctx, dir)
+	c, err := control.Dial(ctx, dir)
 	if err != nil {
 		return false
 	}
 	defer c.Close()
-	var r hooks.Report
-	return c.Ask(ctx, hooks.Request{Op: hooks.OpStatus}, &r) == nil
+	var r control.Report
+	return c.Ask(ctx, control.Request{Op: control.OpStatus}, &r) == nil
 }
 
 // lockKeeper takes the lock that makes a keeper, or a hook that acts without one,
@@ -363,14 +364,14 @@ func answers(ctx context.Context, dir rundir.Dir) bool {
 // no working keeper: a slow hook, or one of the two that was stopped. The lock is
 // waited for, since to end without an error would mean that there is a keeper.
 func lockKeeper(ctx context.Context, dir rundir.Dir, log *slog.Logger) (unlock func(), err error) {
-	if _, err := hooks.OpenStore(dir); err != nil { // makes the directory
+	if _, err := intent.OpenStore(dir); err != nil { // makes the directory
 		return nil, err
 	}
 	for {
 		if answers(ctx, dir) {
 			return nil, ErrRunning
 		}
-		unlock, err = hooks.LockWithin(ctx, dir.KeeperLock(), lockWait)
+		unlock, err = dir.KeeperLock().AcquireWithin(ctx, lockWait)
 		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 			return unlock, err
 		}

@@ -15,7 +15,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/netif"
@@ -24,7 +25,7 @@ import (
 func TestPrimaryAndBack(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
-	a := w.become(hooks.Primary)
+	a := w.become(intent.Primary)
 	_, addr, ok := w.holds()
 	if !ok || !netip.MustParsePrefix("100.64.10.0/24").Contains(netip.MustParsePrefix(addr).Addr()) {
 		t.Fatalf("address %q, complete %v", addr, ok)
@@ -42,26 +43,26 @@ func TestPrimaryAndBack(t *testing.T) {
 		}
 	}
 	r := w.status()
-	if r.Role != hooks.Primary || len(r.WANs) != 1 || r.WANs[0].State != "bound" || r.WANs[0].Address.String() != addr ||
+	if r.Role != intent.Primary || len(r.WANs) != 1 || r.WANs[0].State != "bound" || r.WANs[0].Address.String() != addr ||
 		r.WANs[0].Gateway.String() != "100.64.10.1" || r.WANs[0].LeaseSeconds < 3500 {
 		t.Errorf("status %+v", r)
 	}
 
-	again := w.become(hooks.Primary)
+	again := w.become(intent.Primary)
 	if !again.Already || len(again.Phases) != 0 {
 		t.Errorf("the same role again: %+v", again)
 	}
 
-	w.become(hooks.Backup)
+	w.become(intent.Backup)
 	if len(w.links()) != 0 || w.services.pid("dnsmasq") != 0 {
 		t.Errorf("backup has links %v", w.links())
 	}
-	if r := w.status(); r.Role != hooks.Backup || r.WANs[0].State != "standby" || len(r.Transitions) < 3 {
+	if r := w.status(); r.Role != intent.Backup || r.WANs[0].State != "standby" || len(r.Transitions) < 3 {
 		t.Errorf("status %+v", r)
 	}
 
 	// The second time the lease is remembered.
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	if _, second, _ := w.holds(); second != addr {
 		t.Errorf("address %s, before %s", second, addr)
 	}
@@ -71,7 +72,7 @@ func TestPrimaryAndBack(t *testing.T) {
 func TestRestartChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	stop := w.keeper()
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	link, addr, _ := w.holds()
 	pid := w.services.pid("dnsmasq")
 	stop()
@@ -95,11 +96,11 @@ func TestRestartChangesNothing(t *testing.T) {
 func TestIdempotent(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	pid := w.services.pid("dnsmasq")
 	changes := w.monitor()
 	for range 100 {
-		if a := w.become(hooks.Primary); !a.Already {
+		if a := w.become(intent.Primary); !a.Already {
 			t.Fatalf("%+v", a)
 		}
 	}
@@ -114,7 +115,7 @@ func TestIdempotent(t *testing.T) {
 func TestHeals(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	_, addr, _ := w.holds()
 	healed := func() bool { _, now, ok := w.holds(); return ok && now == addr }
 	for name, harm := range map[string]func() error{
@@ -141,7 +142,7 @@ func TestHeals(t *testing.T) {
 func TestParentGoesAndComesBack(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	_, addr, _ := w.holds()
 	parent, err := netlink.LinkByName(port)
 	if err != nil {
@@ -168,20 +169,20 @@ func TestKeepalivedExitsWithoutNotifying(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
 	p, kill := w.process()
-	i := w.intent(hooks.Primary)
+	i := w.intent(intent.Primary)
 	i.Owner = p
-	if a := w.say(i, 10*time.Second); a.Outcome != hooks.Reached {
+	if a := w.say(i, 10*time.Second); a.Outcome != control.Reached {
 		t.Fatalf("%+v", a)
 	}
 	kill()
 	w.eventually("backup after keepalived's death", 100*time.Millisecond*slow, func() bool { return len(w.links()) == 0 })
-	if r := w.status(); r.Role != hooks.Backup || !strings.Contains(r.By, "exited without notifying") {
+	if r := w.status(); r.Role != intent.Backup || !strings.Contains(r.By, "exited without notifying") {
 		t.Errorf("status %+v", r)
 	}
 	// What an exited keepalived requested does not count for the next keeper either.
-	i = w.intent(hooks.Primary)
+	i = w.intent(intent.Primary)
 	i.Owner = p
-	if a := w.say(i, 5*time.Second); a.Outcome != hooks.Degraded || len(w.links()) != 0 {
+	if a := w.say(i, 5*time.Second); a.Outcome != control.Degraded || len(w.links()) != 0 {
 		t.Errorf("a request of a keepalived that has exited: %+v", a)
 	}
 }
@@ -192,14 +193,14 @@ func TestKeepalivedIsWatchedAfterTheHook(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
 	p, kill := w.process()
-	i := w.intent(hooks.Primary)
+	i := w.intent(intent.Primary)
 	i.Owner = p
-	conn, err := hooks.Dial(t.Context(), rundir.At(w.dir))
+	conn, err := control.Dial(t.Context(), rundir.At(w.dir))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var a hooks.Answer
-	if err := conn.Ask(t.Context(), hooks.Request{Op: hooks.OpSettle, Intent: &i, Wait: 10 * time.Second}, &a); err != nil || a.Outcome != hooks.Reached {
+	var a control.Answer
+	if err := conn.Ask(t.Context(), control.Request{Op: control.OpSettle, Intent: &i, Wait: 10 * time.Second}, &a); err != nil || a.Outcome != control.Reached {
 		t.Fatalf("%+v, %v", a, err)
 	}
 	_ = conn.Close()
@@ -213,10 +214,10 @@ func TestLatestWinsOverSlowService(t *testing.T) {
 	w := newWorld(t)
 	w.services.delay = time.Minute
 	w.keeper()
-	first := make(chan hooks.Answer, 1)
-	i := w.intent(hooks.Primary)
+	first := make(chan control.Answer, 1)
+	i := w.intent(intent.Primary)
 	go func() {
-		a, err := w.hook().Say(context.Background(), hooks.OpSettle, i, 30*time.Second)
+		a, err := w.hook().Say(context.Background(), control.OpSettle, i, 30*time.Second)
 		if err != nil {
 			t.Error(err)
 		}
@@ -224,11 +225,11 @@ func TestLatestWinsOverSlowService(t *testing.T) {
 	}()
 	w.eventually("address", 5*time.Second, func() bool { _, _, ok := w.holds(); return ok })
 	start := time.Now()
-	w.become(hooks.Backup)
+	w.become(intent.Backup)
 	if took := time.Since(start); took > time.Second {
 		t.Errorf("backup took %v", took)
 	}
-	if a := <-first; a.Outcome != hooks.Superseded || a.Role != hooks.Backup {
+	if a := <-first; a.Outcome != control.Superseded || a.Role != intent.Backup {
 		t.Errorf("the older hook was told %+v", a)
 	}
 }
@@ -236,22 +237,22 @@ func TestLatestWinsOverSlowService(t *testing.T) {
 func TestNoServer(t *testing.T) {
 	w := newLine(t)
 	w.keeper()
-	a := w.say(w.intent(hooks.Primary), 300*time.Millisecond)
-	if a.Outcome != hooks.Degraded || !strings.Contains(strings.Join(a.Problems, "\n"), "no lease yet") {
+	a := w.say(w.intent(intent.Primary), 300*time.Millisecond)
+	if a.Outcome != control.Degraded || !strings.Contains(strings.Join(a.Problems, "\n"), "no lease yet") {
 		t.Errorf("%+v", a)
 	}
 	if w.services.pid("dnsmasq") == 0 {
 		t.Error("a WAN without a lease delayed the services")
 	}
-	w.become(hooks.Backup)
+	w.become(intent.Backup)
 }
 
 func TestServiceFails(t *testing.T) {
 	w := newWorld(t)
 	w.services.fail["miniupnpd"] = errors.New("no such binary")
 	w.keeper()
-	a := w.say(w.intent(hooks.Primary), 10*time.Second)
-	if a.Outcome != hooks.Degraded || !strings.Contains(strings.Join(a.Problems, "\n"), "miniupnpd: no such binary") {
+	a := w.say(w.intent(intent.Primary), 10*time.Second)
+	if a.Outcome != control.Degraded || !strings.Contains(strings.Join(a.Problems, "\n"), "miniupnpd: no such binary") {
 		t.Errorf("%+v", a)
 	}
 	if _, _, ok := w.holds(); !ok {
@@ -264,8 +265,8 @@ func TestServiceFails(t *testing.T) {
 func TestEnforcesBackup(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
-	w.become(hooks.Primary)
-	w.become(hooks.Backup)
+	w.become(intent.Primary)
+	w.become(intent.Backup)
 	if err := w.services.Start(t.Context(), "dnsmasq"); err != nil {
 		t.Fatal(err)
 	}
@@ -293,9 +294,9 @@ func TestEnforcesBackup(t *testing.T) {
 func TestBackupAlone(t *testing.T) {
 	w := newWorld(t)
 	stop := w.keeper()
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	stop()
-	a := w.become(hooks.Backup)
+	a := w.become(intent.Backup)
 	if len(w.links()) != 0 || w.services.pid("dnsmasq") != 0 {
 		t.Errorf("left %v after %+v", w.links(), a)
 	}
@@ -308,7 +309,7 @@ func withAndWithout(t *testing.T, f func(t *testing.T, w *world)) {
 		t.Run(fmt.Sprintf("alone=%v", alone), func(t *testing.T) {
 			w := newWorld(t)
 			stop := w.keeper()
-			w.become(hooks.Primary)
+			w.become(intent.Primary)
 			if alone {
 				stop()
 			}
@@ -326,11 +327,11 @@ func TestBackupWithoutARecord(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(w.dir, rundir.IntentFile+".new", "full"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		a := w.say(w.intent(hooks.Backup), 5*time.Second)
+		a := w.say(w.intent(intent.Backup), 5*time.Second)
 		if len(w.links()) != 0 {
 			t.Errorf("still there: %v", w.links())
 		}
-		if a.Outcome != hooks.Degraded || !strings.Contains(strings.Join(a.Problems, "\n"), "record intent") {
+		if a.Outcome != control.Degraded || !strings.Contains(strings.Join(a.Problems, "\n"), "record intent") {
 			t.Errorf("%+v", a)
 		}
 	})
@@ -339,7 +340,7 @@ func TestBackupWithoutARecord(t *testing.T) {
 func TestCorruptRecordKeepsTheRole(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	path := filepath.Join(w.dir, rundir.IntentFile)
 	if err := os.WriteFile(path+".x", []byte("garbage"), 0o644); err != nil {
 		t.Fatal(err)
@@ -347,13 +348,13 @@ func TestCorruptRecordKeepsTheRole(t *testing.T) {
 	if err := os.Rename(path+".x", path); err != nil {
 		t.Fatal(err)
 	}
-	store, err := hooks.OpenStore(rundir.At(w.dir))
+	store, err := intent.OpenStore(rundir.At(w.dir))
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.eventually("the record is whole again", 5*time.Second, func() bool {
 		is, err := store.Load()
-		return err == nil && len(is) == 1 && is[0].Role == hooks.Primary
+		return err == nil && len(is) == 1 && is[0].Role == intent.Primary
 	})
 	if _, _, ok := w.holds(); !ok {
 		t.Error("a corrupt file took the WAN down")
@@ -372,17 +373,17 @@ func TestOnlyOneKeeper(t *testing.T) {
 // its request as soon as it can: it must not be lost when the keeper is killed.
 func TestRecordInOthersHands(t *testing.T) {
 	withAndWithout(t, func(t *testing.T, w *world) {
-		unlock, err := hooks.Lock(rundir.At(w.dir).IntentLock())
+		unlock, err := rundir.At(w.dir).IntentLock().Acquire()
 		if err != nil {
 			t.Fatal(err)
 		}
-		free := time.AfterFunc(hooks.RecordLimit+200*time.Millisecond, unlock)
+		free := time.AfterFunc(intent.RecordLimit+200*time.Millisecond, unlock)
 		defer free.Stop()
-		i := w.intent(hooks.Backup)
-		if a := w.say(i, 5*time.Second); a.Outcome != hooks.Reached || len(w.links()) != 0 {
+		i := w.intent(intent.Backup)
+		if a := w.say(i, 5*time.Second); a.Outcome != control.Reached || len(w.links()) != 0 {
 			t.Errorf("%+v, left: %v", a, w.links())
 		}
-		store, err := hooks.OpenStore(rundir.At(w.dir))
+		store, err := intent.OpenStore(rundir.At(w.dir))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -418,7 +419,7 @@ func TestUnusableRoute(t *testing.T) {
 	w := newWorld(t, "--dhcp-option=121,10.9.0.0/16,192.168.77.255,0.0.0.0/0,100.64.10.1")
 	withLAN(t, true) // the gateway is the broadcast address there
 	w.keeper()
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	if _, _, ok := w.holds(); !ok {
 		t.Error("no default route")
 	}

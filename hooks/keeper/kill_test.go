@@ -11,15 +11,15 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // The keeper is killed at each step of both transitions that its own code names,
 // and the next keeper ends up exactly where an undisturbed one does.
 func TestKilledAtEveryStep(t *testing.T) {
 	r := newRig(t, true)
-	undisturbed := map[hooks.Role]string{}
-	for _, role := range []hooks.Role{hooks.Primary, hooks.Backup} {
+	undisturbed := map[intent.Role]string{}
+	for _, role := range []intent.Role{intent.Primary, intent.Backup} {
 		list := filepath.Join(t.TempDir(), "steps")
 		r.prepare(role)
 		r.startKeeper("WANFAIL_STEPS_KEEPER=" + list)
@@ -39,8 +39,8 @@ func TestKilledAtEveryStep(t *testing.T) {
 		}
 		r.killKeepers()
 	}
-	kills := map[hooks.Role]int{}
-	for _, role := range []hooks.Role{hooks.Primary, hooks.Backup} {
+	kills := map[intent.Role]int{}
+	for _, role := range []intent.Role{intent.Primary, intent.Backup} {
 		for n, survived := 1, 0; survived < 3; n++ {
 			if n > 200 {
 				t.Fatal("a keeper takes more than 200 steps")
@@ -56,30 +56,30 @@ func TestKilledAtEveryStep(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("killed %d times on the way to primary, %d to backup", kills[hooks.Primary], kills[hooks.Backup])
-	if kills[hooks.Primary] < 25 || kills[hooks.Backup] < 10 {
+	t.Logf("killed %d times on the way to primary, %d to backup", kills[intent.Primary], kills[intent.Backup])
+	if kills[intent.Primary] < 25 || kills[intent.Backup] < 10 {
 		t.Error("the code names fewer steps than there are")
 	}
 }
 
 // wantSteps shows that each kind of step is among those enumerated.
-var wantSteps = map[hooks.Role][]string{
-	hooks.Primary: {
+var wantSteps = map[intent.Role][]string{
+	intent.Primary: {
 		"intent taken: primary", "log: add link", "log: set up link", "log: mark link", "log: disable ipv6", "log: set up parent", "log: quiet parent",
 		"log: sent", "log: lease", "log: add address", "log: add route", "start alpha", "started beta",
 	},
-	hooks.Backup: {"intent taken: backup", "log: mute link", "log: delete link", "stop alpha", "stopped beta"},
+	intent.Backup: {"intent taken: backup", "log: mute link", "log: delete link", "stop alpha", "stopped beta"},
 }
 
 // prepare makes the opposite of a role, with no keeper.
-func (r *rig) prepare(role hooks.Role) {
+func (r *rig) prepare(role intent.Role) {
 	r.t.Helper()
-	other := hooks.Primary - role
+	other := intent.Primary - role
 	r.startKeeper()
 	r.record(r.intent(other))
 	r.eventually(other.String(), 10*time.Second, func() bool { return r.settled(other) })
 	r.killKeepers()
-	if role == hooks.Backup {
+	if role == intent.Backup {
 		return
 	}
 	// As after a boot: no lease is remembered, and the parent is untouched.
@@ -100,7 +100,7 @@ func (r *rig) prepare(role hooks.Role) {
 
 // killedAt lets a keeper die at step n on the way to a role, and compares where
 // the next one gets. It reports whether there was such a step.
-func (r *rig) killedAt(role hooks.Role, n int, want string) (killed bool) {
+func (r *rig) killedAt(role intent.Role, n int, want string) (killed bool) {
 	r.t.Helper()
 	r.prepare(role)
 	_, died := r.startKeeper(fmt.Sprintf("WANFAIL_KILL_KEEPER=%d", n))

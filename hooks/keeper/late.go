@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/hooks/keeper/router"
 	"github.com/wanfail/wanfail/services"
 )
@@ -58,13 +58,13 @@ func (l *lateServices) report() {
 	if l.over {
 		return
 	}
-	verb := hooks.PhaseStop
+	verb := control.PhaseStop
 	if l.order.Up {
-		verb = hooks.PhaseStart
+		verb = control.PhaseStart
 	}
 	s := router.Served{Epoch: l.order.Epoch, Settled: true, Since: l.given}
 	for _, name := range l.d.names {
-		line := hooks.Service{Name: name, Backend: l.d.manager.Backend()}
+		line := control.Service{Name: name, Backend: l.d.manager.Backend()}
 		at := slices.IndexFunc(l.results, func(r services.Result) bool { return r.Name == name })
 		if at < 0 {
 			line.Pending = true
@@ -77,7 +77,7 @@ func (l *lateServices) report() {
 				s.Problems = append(s.Problems, verb+" "+name+": "+line.Error)
 			}
 			if r.Changed || r.Err != nil {
-				s.Phases = append(s.Phases, hooks.Phase{Name: verb + " " + name, Took: r.Took, At: l.start - l.given + r.Took, Error: line.Error})
+				s.Phases = append(s.Phases, control.Phase{Name: verb + " " + name, Took: r.Took, At: l.start - l.given + r.Took, Error: line.Error})
 			}
 		}
 		s.Services = append(s.Services, line)

@@ -7,7 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/netif"
@@ -30,9 +31,9 @@ func (l lateMute) Mute(ctx context.Context, link netif.Link) error {
 func TestLateSilence(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
-	w.become(hooks.Primary)
-	older := w.intent(hooks.Backup)
-	if a := w.say(older, 10*time.Second); a.Outcome != hooks.Reached {
+	w.become(intent.Primary)
+	older := w.intent(intent.Backup)
+	if a := w.say(older, 10*time.Second); a.Outcome != control.Reached {
 		t.Fatalf("%+v", a)
 	}
 	o := w.options()
@@ -41,7 +42,7 @@ func TestLateSilence(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- keeper.Silence(t.Context(), o, older) }()
 	<-late.asked
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	close(late.proceed)
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -58,14 +59,14 @@ func TestLateSilence(t *testing.T) {
 func TestMutedBeforeTheKeeperKnowsWhy(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	// What a hook would write, in a way of which the keeper is not told.
 	elsewhere := rundir.At(t.TempDir())
-	store, err := hooks.OpenStore(elsewhere)
+	store, err := intent.OpenStore(elsewhere)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Record(w.intent(hooks.Backup), hooks.RecordLimit); err != nil {
+	if _, err := store.Record(w.intent(intent.Backup), intent.RecordLimit); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := os.ReadFile(elsewhere.Intents().String())
@@ -86,6 +87,6 @@ func TestMutedBeforeTheKeeperKnowsWhy(t *testing.T) {
 		if seen.Exists && !seen.Muted {
 			t.Fatal("the keeper has unmuted the WAN of a backup")
 		}
-		return w.status().Role == hooks.Backup && !seen.Exists
+		return w.status().Role == intent.Backup && !seen.Exists
 	})
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
@@ -53,15 +53,15 @@ func TestPrimaryAgainWhileLingering(t *testing.T) {
 	w := newWorld(t)
 	rep := &fakeReplica{}
 	w.keeper(func(o *keeper.Options) { o.Replica = rep })
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	link, addr, _ := w.holds()
 	changes := w.monitor()
 	for range 3 {
-		w.become(hooks.Backup)
+		w.become(intent.Backup)
 		if !w.muted() {
 			t.Fatal("a backup of a moment ago is not mute")
 		}
-		w.become(hooks.Primary)
+		w.become(intent.Primary)
 		now, nowAddr, ok := w.holds()
 		if !ok || nowAddr != addr || now.Attrs().Index != link.Attrs().Index || w.muted() {
 			t.Fatalf("it is %v with %s, mute %v; it was %v with %s", now, nowAddr, w.muted(), link, addr)
@@ -72,7 +72,7 @@ func TestPrimaryAgainWhileLingering(t *testing.T) {
 			t.Errorf("the address was taken away meanwhile: %s", c)
 		}
 	}
-	w.become(hooks.Backup)
+	w.become(intent.Backup)
 	if !w.muted() {
 		t.Error("not mute")
 	}
@@ -85,14 +85,14 @@ func TestMuteUntilCommitted(t *testing.T) {
 	w := newWorld(t)
 	rep := &fakeReplica{}
 	w.keeper(func(o *keeper.Options) { o.Replica = rep })
-	w.become(hooks.Primary)
-	w.become(hooks.Backup)
+	w.become(intent.Primary)
+	w.become(intent.Backup)
 	rep.commit = make(chan struct{})
 	start := time.Now()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		w.become(hooks.Primary)
+		w.become(intent.Primary)
 	}()
 	w.eventually("commit asked for", 5*time.Second, func() bool { return rep.calls.Load() == 2 })
 	if !w.muted() {
@@ -109,8 +109,8 @@ func TestMuteUntilCommitted(t *testing.T) {
 func TestUnmutedWhileLingering(t *testing.T) {
 	w := newWorld(t)
 	w.keeper(func(o *keeper.Options) { o.Replica = &fakeReplica{} })
-	w.become(hooks.Primary)
-	w.become(hooks.Backup)
+	w.become(intent.Primary)
+	w.become(intent.Backup)
 	l := w.links()[0]
 	loose := func() bool {
 		o, err := w.network.Observe(t.Context(), w.link())
@@ -143,11 +143,11 @@ func TestReplicationHangs(t *testing.T) {
 	rep := &fakeReplica{commit: make(chan struct{}), deaf: true}
 	stop := w.keeper(func(o *keeper.Options) { o.Replica = rep })
 	for i := range 150 {
-		w.say(w.intent(hooks.Role(1-i%2)), 0)
+		w.say(w.intent(intent.Role(1-i%2)), 0)
 	}
-	w.become(hooks.Backup)
-	w.become(hooks.Primary)
-	if r := w.status(); r.Role != hooks.Primary {
+	w.become(intent.Backup)
+	w.become(intent.Primary)
+	if r := w.status(); r.Role != intent.Primary {
 		t.Errorf("status %+v", r)
 	}
 	close(rep.commit)
@@ -159,13 +159,13 @@ func TestReplicationHangs(t *testing.T) {
 func TestYieldAfterRestart(t *testing.T) {
 	w := newWorld(t)
 	stop := w.keeper()
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	stop()
-	store, err := hooks.OpenStore(rundir.At(w.dir))
+	store, err := intent.OpenStore(rundir.At(w.dir))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Record(w.intent(hooks.Backup), hooks.RecordLimit); err != nil {
+	if _, err := store.Record(w.intent(intent.Backup), intent.RecordLimit); err != nil {
 		t.Fatal(err)
 	}
 	rep := &fakeReplica{}
@@ -175,7 +175,7 @@ func TestYieldAfterRestart(t *testing.T) {
 	stop()
 	again := &fakeReplica{}
 	w.keeper(func(o *keeper.Options) { o.Replica = again })
-	w.become(hooks.Backup)
+	w.become(intent.Backup)
 	if n := again.yields.Load(); n != 0 {
 		t.Errorf("a returning backup touched the replication %d times", n)
 	}

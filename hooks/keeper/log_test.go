@@ -16,7 +16,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/lab/nstest"
@@ -168,9 +169,9 @@ func TestLogHasEachChangeOnce(t *testing.T) {
 	stopServer := serve(first, router)
 	stop := w.keeper(quick)
 	calm(expects("a start", "is backup"))
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	calm(expects("primary", "is primary", "lease bound"))
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	flap()
 	w.eventually("a renewal", 10*time.Second, func() bool { expects("a renewal"); return renewed })
 
@@ -196,19 +197,19 @@ func TestLogHasEachChangeOnce(t *testing.T) {
 	flap()
 	expects("another network", "lease lost", "lease bound")
 
-	w.become(hooks.Backup)
+	w.become(intent.Backup)
 	calm(expects("backup", "is backup", "lease left to the peer"))
 
 	slow(5 * time.Second)
-	w.say(w.intent(hooks.Primary), 100*time.Millisecond)
+	w.say(w.intent(intent.Primary), 100*time.Millisecond)
 	w.eventually("bound", 10*time.Second, bound)
 	slow(0)
-	w.become(hooks.Backup)
+	w.become(intent.Backup)
 	calm(expects("a role request that was superseded", "lease bound", "superseded on the way to primary", "lease left to the peer", "is backup"))
 
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	calm(expects("primary again", "is primary", "lease bound"))
-	if _, err := w.hook().Say(t.Context(), hooks.OpRelease, w.intent(hooks.Backup), 5*time.Second); err != nil {
+	if _, err := w.hook().Say(t.Context(), control.OpRelease, w.intent(intent.Backup), 5*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	calm(expects("a release", "is backup", "lease released"))
@@ -252,7 +253,7 @@ func (w *world) follow() (words func() []string) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	seen := map[string]bool{}
 	var following sync.WaitGroup
-	note := func(r hooks.Report) {
+	note := func(r control.Report) {
 		seen[r.Role.String()] = true
 		for _, n := range r.WANs {
 			seen[n.State], seen[n.Role.String()], seen[n.Diagnosis] = true, true, true
@@ -260,7 +261,7 @@ func (w *world) follow() (words func() []string) {
 		for _, tr := range r.Transitions {
 			for _, p := range tr.Phases {
 				verb, _, _ := strings.Cut(p.Name, " ")
-				if verb != hooks.PhaseStart && verb != hooks.PhaseStop {
+				if verb != control.PhaseStart && verb != control.PhaseStop {
 					verb = p.Name
 				}
 				seen[verb] = true
@@ -269,15 +270,15 @@ func (w *world) follow() (words func() []string) {
 	}
 	following.Go(func() {
 		for ctx.Err() == nil { // one keeper after the other
-			conn, err := hooks.Dial(ctx, rundir.At(w.dir))
+			conn, err := control.Dial(ctx, rundir.At(w.dir))
 			if err != nil {
 				time.Sleep(time.Millisecond)
 				continue
 			}
-			var r hooks.Report
-			for err := conn.Ask(ctx, hooks.Request{Op: hooks.OpWatch}, &r); err == nil; err = conn.Next(ctx, &r) {
+			var r control.Report
+			for err := conn.Ask(ctx, control.Request{Op: control.OpWatch}, &r); err == nil; err = conn.Next(ctx, &r) {
 				note(r)
-				r = hooks.Report{}
+				r = control.Report{}
 			}
 			_ = conn.Close()
 		}

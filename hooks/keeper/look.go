@@ -8,9 +8,10 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/hooks/fitness"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper/router"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 	"github.com/wanfail/wanfail/hooks/rundir"
@@ -21,23 +22,23 @@ import (
 // Look reports how the router stands where no keeper can be asked: what a keeper
 // would decide by the record, and what the kernel and the service manager hold.
 // It changes nothing.
-func Look(ctx context.Context, o Options) hooks.Report {
-	r := hooks.Report{
-		Version: o.Version, WANs: []hooks.WAN{}, Services: []hooks.Service{},
-		Transitions: []hooks.Transition{}, Warnings: []string{},
+func Look(ctx context.Context, o Options) control.Report {
+	r := control.Report{
+		Version: o.Version, WANs: []control.WAN{}, Services: []control.Service{},
+		Transitions: []control.Transition{}, Warnings: []string{},
 	}
 	warn := func(err error) {
 		if err != nil {
 			r.Warnings = append(r.Warnings, err.Error())
 		}
 	}
-	recorded, states, err := hooks.ReadIntents(o.RunDir)
+	recorded, states, err := intent.ReadIntents(o.RunDir)
 	warn(err)
-	r.VRRP = states.Reported(hooks.Process.Gone, new(wallClock).at())
-	r.Warnings = append(r.Warnings, router.Disputes(routerConfig(o).WANs, recorded, states, hooks.Process.Gone)...)
+	r.VRRP = control.Reported(states, intent.Process.Gone, new(wallClock).at())
+	r.Warnings = append(r.Warnings, router.Disputes(routerConfig(o).WANs, recorded, states, intent.Process.Gone)...)
 	d := router.Decide(recorded, instances(o.Config), goneNow)
 	r.Role, r.By = d.Role, d.By
-	if d.Token != (hooks.Token{}) {
+	if d.Token != (intent.Token{}) {
 		r.Since = new(wallClock).at()(d.Token.Boot())
 	}
 	for n, w := range o.Config.WANs {
@@ -48,8 +49,8 @@ func Look(ctx context.Context, o Options) hooks.Report {
 		} else {
 			warn(leaseErr)
 		}
-		if state.Role = d.WANs[n].Role; state.Role == hooks.Primary && state.State == hooks.StateStandby {
-			state.State = hooks.StateDown
+		if state.Role = d.WANs[n].Role; state.Role == intent.Primary && state.State == control.StateStandby {
+			state.State = control.StateDown
 		}
 		for _, text := range seen.Warnings {
 			r.Warnings = append(r.Warnings, w.Name+": "+text)
@@ -59,7 +60,7 @@ func Look(ctx context.Context, o Options) hooks.Report {
 	fitness.Look(ctx, o.Services, fitness.Names(o.Replica != nil)).Fill(&r)
 	if o.Services != nil {
 		for _, name := range installed(ctx, o) {
-			s := hooks.Service{Name: name, Backend: o.Services.Backend()}
+			s := control.Service{Name: name, Backend: o.Services.Backend()}
 			state, err := o.Services.State(ctx, name)
 			if s.Running = state == services.Running; err != nil {
 				s.Error = err.Error()
@@ -79,7 +80,7 @@ func instances(c config.Config) (all []string) {
 }
 
 // goneNow asks the kernel, for a process that watches no others.
-func goneNow(p hooks.Process) string {
+func goneNow(p intent.Process) string {
 	if p.Gone() {
 		return router.Exited
 	}
@@ -87,19 +88,19 @@ func goneNow(p hooks.Process) string {
 }
 
 // unattended is a WAN as it was found, without a keeper.
-func unattended(w config.WAN, seen netif.Observed, dir rundir.Dir) (n hooks.WAN, err error) {
-	n = hooks.WAN{Name: w.Name, Parent: w.Parent, MAC: w.MAC.String(), State: hooks.StateStandby}
+func unattended(w config.WAN, seen netif.Observed, dir rundir.Dir) (n control.WAN, err error) {
+	n = control.WAN{Name: w.Name, Parent: w.Parent, MAC: w.MAC.String(), State: control.StateStandby}
 	switch {
 	case !seen.Exists:
 		return n, nil
 	case !seen.Owned:
-		n.State = hooks.StateForeign
+		n.State = control.StateForeign
 		return n, nil
 	case seen.Muted:
-		n.State = hooks.StateMuted
+		n.State = control.StateMuted
 		return n, nil
 	}
-	n.State = hooks.StateUnattended
+	n.State = control.StateUnattended
 	at := slices.IndexFunc(seen.Addresses, func(a netif.Address) bool { return a.Owned })
 	if at < 0 {
 		return n, nil

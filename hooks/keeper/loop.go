@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper/router"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 )
@@ -83,7 +84,7 @@ func (k *Keeper) execute(ctx context.Context, a router.Action) {
 		k.gc.busy()
 		k.Step("intent taken: " + a.Role.String())
 	case router.SetFallback:
-		if a.Role == hooks.Primary {
+		if a.Role == intent.Primary {
 			k.fallback.leave(ctx)
 		} else {
 			k.fallback.enter()
@@ -120,7 +121,7 @@ func (k *Keeper) execute(ctx context.Context, a router.Action) {
 }
 
 // load reads what was recorded.
-func (k *Keeper) load() (hooks.Intents, hooks.States) {
+func (k *Keeper) load() (intent.Intents, intent.States) {
 	recorded, err := k.store.Load()
 	why := ""
 	if err != nil {
@@ -142,17 +143,17 @@ func (k *Keeper) reload() {
 }
 
 // request hands an intent to the machine.
-func (k *Keeper) request(i hooks.Intent, release bool) {
-	is := hooks.Intents{i}
+func (k *Keeper) request(i intent.Intent, release bool) {
+	is := intent.Intents{i}
 	k.events = append(k.events, router.Requested{Intents: is, Ended: ended(is, nil), Release: release})
 }
 
 // ended are the processes that intents and states depend on and that have ended
 // already.
-func ended(is hooks.Intents, states hooks.States) (all []hooks.Process) {
-	asked := map[hooks.Process]bool{{}: true}
-	for _, i := range slices.Concat(is, hooks.Intents(states)) {
-		for _, p := range []hooks.Process{i.Owner, i.Channel} {
+func ended(is intent.Intents, states intent.States) (all []intent.Process) {
+	asked := map[intent.Process]bool{{}: true}
+	for _, i := range slices.Concat(is, intent.Intents(states)) {
+		for _, p := range []intent.Process{i.Owner, i.Channel} {
 			if !asked[p] && p.Gone() {
 				all = append(all, p)
 			}
@@ -164,8 +165,8 @@ func ended(is hooks.Intents, states hooks.States) (all []hooks.Process) {
 
 // preserve puts on record what is known and was lost there: a later keeper needs
 // it.
-func (k *Keeper) preserve(recorded hooks.Intents) {
-	var missing hooks.Intents
+func (k *Keeper) preserve(recorded intent.Intents) {
+	var missing intent.Intents
 	for _, i := range k.machine.Intents() {
 		if !recorded.Holds(i) {
 			missing = append(missing, i)
@@ -177,7 +178,7 @@ func (k *Keeper) preserve(recorded hooks.Intents) {
 }
 
 // phaseList prints phases on one line of a log.
-type phaseList []hooks.Phase
+type phaseList []control.Phase
 
 // LogValue implements slog.LogValuer.
 func (l phaseList) LogValue() slog.Value {

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper/router"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 )
@@ -28,17 +28,17 @@ func TestLatestWins(t *testing.T) {
 // many came, which is after the order: what is seen is judged by it.
 func TestWaitingEventsAreMerged(t *testing.T) {
 	q := newQueue(mergeEvents)
-	order := func(epoch int, role hooks.Role) wan.Ordered {
+	order := func(epoch int, role intent.Role) wan.Ordered {
 		return wan.Ordered{Order: wan.Order{Epoch: epoch, Role: role}}
 	}
 	for epoch := range 10 {
-		q.put(order(epoch, hooks.Primary))
+		q.put(order(epoch, intent.Primary))
 		q.put(wan.KernelChanged{CarrierLost: epoch == 3})
 	}
 	q.put(wan.GateOpened{Epoch: 9})
-	q.put(order(10, hooks.Backup))
+	q.put(order(10, intent.Backup))
 	<-q.wake
-	want := []wan.Event{order(10, hooks.Backup), wan.KernelChanged{CarrierLost: true}, wan.GateOpened{Epoch: 9}}
+	want := []wan.Event{order(10, intent.Backup), wan.KernelChanged{CarrierLost: true}, wan.GateOpened{Epoch: 9}}
 	if got := q.take(); !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

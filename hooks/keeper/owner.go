@@ -7,13 +7,13 @@ import (
 	"os"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper/router"
 	"github.com/wanfail/wanfail/services"
 )
 
 // watchOwner watches a process that intents depend on. Its end counts after grace.
-func (k *Keeper) watchOwner(ctx context.Context, p hooks.Process, grace time.Duration) {
+func (k *Keeper) watchOwner(ctx context.Context, p intent.Process, grace time.Duration) {
 	ctx, cancel := context.WithCancel(ctx)
 	k.owners[p] = cancel
 	gone := func(why string) { k.post(router.Gone{Process: p, Why: why}) }
@@ -26,7 +26,7 @@ func (k *Keeper) watchOwner(ctx context.Context, p hooks.Process, grace time.Dur
 		}
 	})
 	switch {
-	case errors.Is(err, hooks.ErrGone):
+	case errors.Is(err, intent.ErrGone):
 		gone(router.Exited)
 	case err != nil:
 		k.log.Error("cannot watch keepalived: its end would go unnoticed if it does not notify", "pid", p.PID, "error", err)
@@ -37,7 +37,7 @@ func (k *Keeper) watchOwner(ctx context.Context, p hooks.Process, grace time.Dur
 // which keepalived runs. That is earlier than the stop hook, which may be missing
 // from the configuration or be killed, and much earlier than keepalived's end,
 // which takes a second from the first SIGTERM.
-func (k *Keeper) watchUnit(ctx context.Context, p hooks.Process, stopping func()) {
+func (k *Keeper) watchUnit(ctx context.Context, p intent.Process, stopping func()) {
 	manager, ok := k.Services.(interface {
 		Watch(ctx context.Context, names []string) (<-chan string, error)
 	})
@@ -64,8 +64,8 @@ func (k *Keeper) watchUnit(ctx context.Context, p hooks.Process, stopping func()
 
 // watchDeath calls dead once the process has ended, unless ctx ends first. The
 // kernel reports that through a pidfd, so neither a SIGKILL nor another process
-// with the same id goes unnoticed. A process that has ended already is hooks.ErrGone.
-func (k *Keeper) watchDeath(ctx context.Context, p hooks.Process, dead func()) error {
+// with the same id goes unnoticed. A process that has ended already is intent.ErrGone.
+func (k *Keeper) watchDeath(ctx context.Context, p intent.Process, dead func()) error {
 	fd, err := p.Open()
 	if err != nil {
 		return err

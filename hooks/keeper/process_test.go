@@ -6,11 +6,11 @@ import (
 	"os/exec"
 	"strings"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // process starts one that stands for keepalived, and returns how to kill it.
-func (w *world) process() (p hooks.Process, kill func()) {
+func (w *world) process() (p intent.Process, kill func()) {
 	w.t.Helper()
 	cmd := exec.Command("sleep", "600")
 	if err := cmd.Start(); err != nil {

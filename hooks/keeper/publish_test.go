@@ -13,8 +13,9 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper"
 )
 
@@ -63,7 +64,7 @@ func TestPublish(t *testing.T) {
 	l := newListener()
 	w.keeper(func(o *keeper.Options) { o.Publishers = []keeper.Publisher{l} })
 	l.wants(t, "withdraw wan") // an earlier keeper may have died as a primary
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	_, addr, _ := w.holds()
 	publish := "publish wan " + addr
 	l.wants(t, publish)
@@ -77,7 +78,7 @@ func TestPublish(t *testing.T) {
 		l.wants(t, publish)
 	}
 	l.deaf <- struct{}{}
-	w.become(hooks.Backup)
+	w.become(intent.Backup)
 	l.wants(t, "withdraw wan")
 	l.wants(t, "withdraw wan")
 	select {
@@ -108,7 +109,7 @@ func TestRefresh(t *testing.T) {
 	l.wants(t, "withdraw wan")
 	k.Refresh()
 	l.wants(t, "withdraw wan")
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	_, addr, _ := w.holds()
 	l.wants(t, "publish wan "+addr)
 	changes := w.monitor()
@@ -124,12 +125,12 @@ func TestAloneWithdraws(t *testing.T) {
 	l := newListener()
 	o := w.options()
 	o.Publishers = []keeper.Publisher{l}
-	if a := keeper.Alone(t.Context(), o, w.intent(hooks.Backup), true); a.Outcome != hooks.Reached {
+	if a := keeper.Alone(t.Context(), o, w.intent(intent.Backup), true); a.Outcome != control.Reached {
 		t.Errorf("%+v", a)
 	}
 	l.wants(t, "withdraw wan")
 	l.deaf <- struct{}{}
-	if a := keeper.Alone(t.Context(), o, w.intent(hooks.Backup), true); a.Outcome != hooks.Degraded || !slices.Contains(a.Problems, "did not listen") {
+	if a := keeper.Alone(t.Context(), o, w.intent(intent.Backup), true); a.Outcome != control.Degraded || !slices.Contains(a.Problems, "did not listen") {
 		t.Errorf("%+v", a)
 	}
 }

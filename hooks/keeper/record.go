@@ -5,30 +5,30 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // recorder puts intents on record that the keeper knows and the record lacks. It
 // works beside the loop, since the record has a lock that others hold, and tries
 // again for as long as it takes: a file system may have room again.
 type recorder struct {
-	store *hooks.Store
+	store *intent.Store
 	log   *slog.Logger
-	next  *latest[hooks.Intents]
+	next  *latest[intent.Intents]
 }
 
 // recordRetry is the time between two tries.
 const recordRetry = time.Second
 
-func newRecorder(s *hooks.Store, log *slog.Logger) *recorder {
-	return &recorder{store: s, log: log, next: newLatest[hooks.Intents]()}
+func newRecorder(s *intent.Store, log *slog.Logger) *recorder {
+	return &recorder{store: s, log: log, next: newLatest[intent.Intents]()}
 }
 
 // keep asks for is to be on record.
-func (r *recorder) keep(is hooks.Intents) { r.next.put(is) }
+func (r *recorder) keep(is intent.Intents) { r.next.put(is) }
 
 func (r *recorder) run(ctx context.Context) {
-	var missing hooks.Intents
+	var missing intent.Intents
 	retry, failing := newTimer(), false
 	for {
 		select {
@@ -50,9 +50,9 @@ func (r *recorder) run(ctx context.Context) {
 	}
 }
 
-func (r *recorder) record(is hooks.Intents) error {
+func (r *recorder) record(is intent.Intents) error {
 	for _, i := range is {
-		if _, err := r.store.Record(i, hooks.RecordLimit); err != nil {
+		if _, err := r.store.Record(i, intent.RecordLimit); err != nil {
 			return err
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/lab/nstest"
 )
 
@@ -53,15 +53,15 @@ func TestRenumberedAcrossAFailover(t *testing.T) {
 	}
 	stop := serve("100.64.10.100")
 	end := w.keeper()
-	w.become(hooks.Primary)
-	w.become(hooks.Backup)
+	w.become(intent.Primary)
+	w.become(intent.Backup)
 	end() // the lease file is what a new keeper knows
 	stop()
 	session(4000, "100.64.10.100")
 	session(4001, "100.64.10.120")
 	defer serve("100.64.10.120")()
 	w.keeper()
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	w.eventually("the other address", 5*time.Second, func() bool { _, addr, ok := w.holds(); return ok && addr == "100.64.10.120/24" })
 	w.eventually("the end of the old session", time.Second*slow, func() bool { return !left()[4000] })
 	if !left()[4001] {

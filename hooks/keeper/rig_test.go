@@ -19,7 +19,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
@@ -166,7 +167,7 @@ func (r *rig) startKeeper(env ...string) (cmd *exec.Cmd, died <-chan struct{}) {
 			return true
 		default:
 		}
-		conn, err := hooks.Dial(context.Background(), rundir.At(r.dir))
+		conn, err := control.Dial(context.Background(), rundir.At(r.dir))
 		if err == nil {
 			_ = conn.Close()
 		}
@@ -209,48 +210,48 @@ func (r *rig) killKeepers() {
 }
 
 // record stores an intent as a hook does, without being one.
-func (r *rig) record(i hooks.Intent) {
+func (r *rig) record(i intent.Intent) {
 	r.t.Helper()
-	store, err := hooks.OpenStore(rundir.At(r.dir))
+	store, err := intent.OpenStore(rundir.At(r.dir))
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if newer, err := store.Record(i, hooks.RecordLimit); err != nil || newer != nil {
+	if newer, err := store.Record(i, intent.RecordLimit); err != nil || newer != nil {
 		r.t.Fatalf("record: %v, newer: %v", err, newer)
 	}
 }
 
 // report asks the keeper for its status, nil if there is none.
-func (r *rig) report() *hooks.Report {
+func (r *rig) report() *control.Report {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	conn, err := hooks.Dial(ctx, rundir.At(r.dir))
+	conn, err := control.Dial(ctx, rundir.At(r.dir))
 	if err != nil {
 		return nil
 	}
 	defer conn.Close()
-	var rep hooks.Report
-	if conn.Ask(ctx, hooks.Request{Op: hooks.OpStatus}, &rep) != nil {
+	var rep control.Report
+	if conn.Ask(ctx, control.Request{Op: control.OpStatus}, &rep) != nil {
 		return nil
 	}
 	return &rep
 }
 
 // is reports whether kernel and services are as a role wants.
-func (r *rig) is(role hooks.Role) bool { return r.lacks(role) == "" }
+func (r *rig) is(role intent.Role) bool { return r.lacks(role) == "" }
 
 // lacks says what of a role is missing, nothing if it is reached.
-func (r *rig) lacks(role hooks.Role) string {
+func (r *rig) lacks(role intent.Role) string {
 	link, addr, up := r.holds()
 	links := len(r.links())
 	switch {
-	case role == hooks.Primary && (!up || links != 1):
+	case role == intent.Primary && (!up || links != 1):
 		return fmt.Sprintf("%d links, %v with address %q, complete %v", links, link, addr, up)
-	case role == hooks.Backup && links != 0:
+	case role == intent.Backup && links != 0:
 		return fmt.Sprintf("%d links", links)
 	}
 	for _, s := range rigServices {
-		if runs := r.serviceRuns(s); runs != (role == hooks.Primary) {
+		if runs := r.serviceRuns(s); runs != (role == intent.Primary) {
 			return fmt.Sprintf("%s runs: %v", s, runs)
 		}
 	}
@@ -258,7 +259,7 @@ func (r *rig) lacks(role hooks.Role) string {
 }
 
 // settled reports whether a keeper says that the role is reached, and it is.
-func (r *rig) settled(role hooks.Role) bool {
+func (r *rig) settled(role intent.Role) bool {
 	rep := r.report()
 	r.why = r.disputes(rep, role)
 	if r.why == "" {
@@ -268,13 +269,13 @@ func (r *rig) settled(role hooks.Role) bool {
 }
 
 // disputes says what a keeper's report has to say against a role.
-func (r *rig) disputes(rep *hooks.Report, role hooks.Role) string {
+func (r *rig) disputes(rep *control.Report, role intent.Role) string {
 	switch {
 	case rep == nil:
 		return "no keeper answers"
 	case rep.Role != role || len(rep.WANs) != 1 || len(rep.Transitions) == 0:
 		return fmt.Sprintf("the keeper is %s, %d transitions", rep.Role, len(rep.Transitions))
-	case role == hooks.Primary && rep.WANs[0].State != "bound":
+	case role == intent.Primary && rep.WANs[0].State != "bound":
 		return "the WAN is " + rep.WANs[0].State
 	}
 	last := rep.Transitions[len(rep.Transitions)-1]

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
@@ -33,10 +33,10 @@ type server struct {
 	// followers has a place for each of those that may follow at once.
 	followers chan struct{}
 	// handle carries out a request. Its ctx ends when the caller hangs up.
-	handle func(ctx context.Context, r hooks.Request, answer func(any) error) error
+	handle func(ctx context.Context, r control.Request, answer func(any) error) error
 }
 
-func newServer(log *slog.Logger, handle func(ctx context.Context, r hooks.Request, answer func(any) error) error) *server {
+func newServer(log *slog.Logger, handle func(ctx context.Context, r control.Request, answer func(any) error) error) *server {
 	return &server{log: log, followers: make(chan struct{}, maxFollowers), handle: handle}
 }
 
@@ -71,7 +71,7 @@ func (s *server) serve(ctx context.Context, l *net.UnixListener) {
 		if err := rundir.Trusted(c); err != nil {
 			refused.log(s.log, time.Now(), err)
 			// Into an empty buffer: it cannot block.
-			_ = answer(c, hooks.Answer{Error: "only root may ask the keeper: " + err.Error()})
+			_ = answer(c, control.Answer{Error: "only root may ask the keeper: " + err.Error()})
 			_ = c.Close()
 			<-places
 			continue
@@ -121,7 +121,7 @@ func (s *server) call(ctx context.Context, c *net.UnixConn) error {
 	reply := func(v any) error { return answer(c, v) }
 	req, err := parseRequest(line)
 	if err != nil {
-		return reply(hooks.Answer{Error: err.Error()})
+		return reply(control.Answer{Error: err.Error()})
 	}
 	var reader sync.WaitGroup
 	reader.Go(func() {
@@ -130,26 +130,26 @@ func (s *server) call(ctx context.Context, c *net.UnixConn) error {
 	})
 	defer reader.Wait()
 	defer func() { _ = c.SetReadDeadline(time.Unix(1, 0)) }()
-	if req.Op == hooks.OpWatch {
+	if req.Op == control.OpWatch {
 		select {
 		case s.followers <- struct{}{}:
 			defer func() { <-s.followers }()
 		default:
-			return reply(hooks.Answer{Error: fmt.Sprintf("%d others follow the keeper already", maxFollowers)})
+			return reply(control.Answer{Error: fmt.Sprintf("%d others follow the keeper already", maxFollowers)})
 		}
 	}
 	return s.handle(ctx, req, reply)
 }
 
 // parseRequest takes requests that a hook can have sent.
-func parseRequest(line []byte) (r hooks.Request, err error) {
+func parseRequest(line []byte) (r control.Request, err error) {
 	if err := json.Unmarshal(line, &r); err != nil {
 		return r, fmt.Errorf("malformed request: %w", err)
 	}
 	switch r.Op {
-	case hooks.OpStatus, hooks.OpWatch:
+	case control.OpStatus, control.OpWatch:
 		return r, nil
-	case hooks.OpSettle, hooks.OpRelease, hooks.OpAnnounce:
+	case control.OpSettle, control.OpRelease, control.OpAnnounce:
 		if r.Intent == nil {
 			return r, errors.New("request without intent")
 		}
@@ -169,25 +169,25 @@ func answer(c *net.UnixConn, v any) error {
 }
 
 // handle carries out a request of the socket.
-func (k *Keeper) handle(ctx context.Context, req hooks.Request, answer func(any) error) error {
+func (k *Keeper) handle(ctx context.Context, req control.Request, answer func(any) error) error {
 	switch req.Op {
-	case hooks.OpSettle, hooks.OpRelease:
+	case control.OpSettle, control.OpRelease:
 		a, err := k.take(ctx, req)
 		if err != nil {
 			return err
 		}
 		return answer(a)
-	case hooks.OpAnnounce:
+	case control.OpAnnounce:
 		k.announce(*req.Intent)
-		return answer(hooks.Answer{Outcome: hooks.Reached})
-	case hooks.OpStatus:
+		return answer(control.Answer{Outcome: control.Reached})
+	case control.OpStatus:
 		r, err := k.status(ctx)
 		if err != nil {
 			return err
 		}
 		return answer(r)
-	case hooks.OpWatch:
-		return k.follow(ctx, func(r hooks.Report) error { return answer(r) })
+	case control.OpWatch:
+		return k.follow(ctx, func(r control.Report) error { return answer(r) })
 	default:
 		return fmt.Errorf("no answer to %q", req.Op) // parseRequest has let it pass
 	}

@@ -17,12 +17,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 // socket runs a server in a run directory of its own until the test ends.
-func socket(t *testing.T, log *slog.Logger, handle func(context.Context, hooks.Request, func(any) error) error) rundir.Dir {
+func socket(t *testing.T, log *slog.Logger, handle func(context.Context, control.Request, func(any) error) error) rundir.Dir {
 	t.Helper()
 	base, err := os.MkdirTemp("/run", "server")
 	if err != nil {
@@ -43,21 +43,21 @@ func socket(t *testing.T, log *slog.Logger, handle func(context.Context, hooks.R
 	return dir
 }
 
-func reports(_ context.Context, _ hooks.Request, answer func(any) error) error {
-	return answer(hooks.Report{PID: 1, Version: "test"})
+func reports(_ context.Context, _ control.Request, answer func(any) error) error {
+	return answer(control.Report{PID: 1, Version: "test"})
 }
 
 func asks(t *testing.T, dir rundir.Dir) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	c, err := hooks.Dial(ctx, dir)
+	c, err := control.Dial(ctx, dir)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	var r hooks.Report
-	err = c.Ask(ctx, hooks.Request{Op: hooks.OpStatus}, &r)
+	var r control.Report
+	err = c.Ask(ctx, control.Request{Op: control.OpStatus}, &r)
 	if err == nil && r.PID != 1 {
 		t.Errorf("report %+v", r)
 	}
@@ -68,8 +68,8 @@ func asks(t *testing.T, dir rundir.Dir) error {
 // refuses, says so to the user, and once to the log.
 func TestOnlyRootIsServed(t *testing.T) {
 	var log bytes.Buffer
-	handled := make(chan hooks.Request, 100)
-	dir := socket(t, slog.New(slog.NewTextHandler(&log, nil)), func(ctx context.Context, r hooks.Request, answer func(any) error) error {
+	handled := make(chan control.Request, 100)
+	dir := socket(t, slog.New(slog.NewTextHandler(&log, nil)), func(ctx context.Context, r control.Request, answer func(any) error) error {
 		handled <- r
 		return reports(ctx, r, answer)
 	})
@@ -85,7 +85,7 @@ func TestOnlyRootIsServed(t *testing.T) {
 		}
 		for range 50 {
 			err := asks(t, dir)
-			if refused := (*hooks.RefusedError)(nil); !errors.As(err, &refused) || !strings.Contains(err.Error(), "only root may ask the keeper") || !strings.Contains(err.Error(), "uid 1000") {
+			if refused := (*control.RefusedError)(nil); !errors.As(err, &refused) || !strings.Contains(err.Error(), "only root may ask the keeper") || !strings.Contains(err.Error(), "uid 1000") {
 				t.Errorf("got %v", err)
 			}
 		}
@@ -132,7 +132,7 @@ func TestRequestsAreBounded(t *testing.T) {
 			_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
 			_, _ = conn.Write([]byte(c.send)) // the keeper may have hung up in the middle
 			line, _ := bufio.NewReader(conn).ReadBytes('\n')
-			var a hooks.Answer
+			var a control.Answer
 			_ = json.Unmarshal(line, &a)
 			if !strings.Contains(a.Error, c.want) || c.want == "" && len(line) > 0 {
 				t.Errorf("answer %q", line)
@@ -167,23 +167,23 @@ func TestSlowCallers(t *testing.T) {
 
 // TestFollowersAreBounded: they leave places for hooks.
 func TestFollowersAreBounded(t *testing.T) {
-	dir := socket(t, slog.New(slog.DiscardHandler), func(ctx context.Context, r hooks.Request, answer func(any) error) error {
+	dir := socket(t, slog.New(slog.DiscardHandler), func(ctx context.Context, r control.Request, answer func(any) error) error {
 		err := reports(ctx, r, answer)
-		if r.Op == hooks.OpWatch {
+		if r.Op == control.OpWatch {
 			<-ctx.Done()
 		}
 		return err
 	})
-	follow := func() (*hooks.Conn, error) {
-		c, err := hooks.Dial(t.Context(), dir)
+	follow := func() (*control.Conn, error) {
+		c, err := control.Dial(t.Context(), dir)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = c.Close() })
-		var r hooks.Report
-		return c, c.Ask(t.Context(), hooks.Request{Op: hooks.OpWatch}, &r)
+		var r control.Report
+		return c, c.Ask(t.Context(), control.Request{Op: control.OpWatch}, &r)
 	}
-	var first *hooks.Conn
+	var first *control.Conn
 	for i := range maxFollowers {
 		c, err := follow()
 		if err != nil {
@@ -243,7 +243,7 @@ func FuzzRequest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if (r.Op == hooks.OpSettle || r.Op == hooks.OpRelease) && r.Intent.Validate() != nil {
+		if (r.Op == control.OpSettle || r.Op == control.OpRelease) && r.Intent.Validate() != nil {
 			t.Fatalf("%+v", r)
 		}
 		if _, err := json.Marshal(r); err != nil {

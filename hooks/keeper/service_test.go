@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // A service that somebody starts by hand on a backup is stopped at once, long
@@ -13,10 +13,10 @@ import (
 func TestServiceStartedByHand(t *testing.T) {
 	r := newRig(t, false)
 	r.startKeeper()
-	r.record(r.intent(hooks.Primary))
-	r.eventually("primary", 20*time.Second, func() bool { return r.settled(hooks.Primary) })
-	r.record(r.intent(hooks.Backup))
-	r.eventually("backup", 20*time.Second, func() bool { return r.settled(hooks.Backup) })
+	r.record(r.intent(intent.Primary))
+	r.eventually("primary", 20*time.Second, func() bool { return r.settled(intent.Primary) })
+	r.record(r.intent(intent.Backup))
+	r.eventually("backup", 20*time.Second, func() bool { return r.settled(intent.Backup) })
 	time.Sleep(12 * time.Second) // the watchful time after a change, in which the state is asked for each second
 	start := time.Now()
 	if err := exec.Command("/etc/init.d/alpha", "start").Run(); err != nil {

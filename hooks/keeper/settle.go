@@ -7,23 +7,24 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper/router"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 )
 
 // waiter is a hook that waits for its role.
 type waiter struct {
-	intent  hooks.Intent
+	intent  intent.Intent
 	since   time.Time
 	already bool // nothing was to be done when it asked
-	reply   chan hooks.Answer
+	reply   chan control.Answer
 }
 
 // take takes an intent and answers once it is reached or superseded, or when the
 // time that the hook has is over.
-func (k *Keeper) take(ctx context.Context, req hooks.Request) (hooks.Answer, error) {
-	w := &waiter{intent: *req.Intent, since: time.Now(), reply: make(chan hooks.Answer, 1)}
+func (k *Keeper) take(ctx context.Context, req control.Request) (control.Answer, error) {
+	w := &waiter{intent: *req.Intent, since: time.Now(), reply: make(chan control.Answer, 1)}
 	k.do(func() { k.enlist(w, req) })
 	limit := time.NewTimer(req.Wait)
 	defer limit.Stop()
@@ -34,21 +35,21 @@ func (k *Keeper) take(ctx context.Context, req hooks.Request) (hooks.Answer, err
 		k.do(func() { k.dismiss(w) })
 	case <-ctx.Done():
 		k.do(func() { delete(k.waiters, w) })
-		return hooks.Answer{}, ctx.Err()
+		return control.Answer{}, ctx.Err()
 	}
 	select {
 	case a := <-w.reply:
 		return a, nil
 	case <-ctx.Done():
-		return hooks.Answer{}, ctx.Err()
+		return control.Answer{}, ctx.Err()
 	}
 }
 
 // enlist adds a waiter; settle, which follows, serves it.
-func (k *Keeper) enlist(w *waiter, req hooks.Request) {
-	release := req.Op == hooks.OpRelease
-	if role := k.machine.Role(); release && role != hooks.Primary {
-		w.reply <- hooks.Answer{Role: role, Error: "this router is backup: the peer may be using the lease, release it there"}
+func (k *Keeper) enlist(w *waiter, req control.Request) {
+	release := req.Op == control.OpRelease
+	if role := k.machine.Role(); release && role != intent.Primary {
+		w.reply <- control.Answer{Role: role, Error: "this router is backup: the peer may be using the lease, release it there"}
 		return
 	}
 	w.already = k.machine.Already(w.intent)
@@ -61,7 +62,7 @@ func (k *Keeper) enlist(w *waiter, req hooks.Request) {
 }
 
 // announce is for a master that has received an advert of a lower priority.
-func (k *Keeper) announce(i hooks.Intent) {
+func (k *Keeper) announce(i intent.Intent) {
 	k.post(router.LowerAdvert{Scope: i.Scope, Reason: i.By()})
 }
 
@@ -72,7 +73,7 @@ func (k *Keeper) dismiss(w *waiter) {
 	}
 	a, done := k.machine.Judge(w.intent)
 	if !done {
-		a.Outcome = hooks.Degraded
+		a.Outcome = control.Degraded
 	}
 	k.answer(w, a)
 }
@@ -88,7 +89,7 @@ func (k *Keeper) inform() {
 	k.wakeFollowers()
 }
 
-func (k *Keeper) answer(w *waiter, a hooks.Answer) {
+func (k *Keeper) answer(w *waiter, a control.Answer) {
 	delete(k.waiters, w)
 	a.Already, a.Took = w.already, time.Since(w.since)
 	if w.already {
@@ -98,8 +99,8 @@ func (k *Keeper) answer(w *waiter, a hooks.Answer) {
 }
 
 // status describes the router.
-func (k *Keeper) status(ctx context.Context) (r hooks.Report, err error) {
-	got := make(chan hooks.Report, 1)
+func (k *Keeper) status(ctx context.Context) (r control.Report, err error) {
+	got := make(chan control.Report, 1)
 	k.do(func() { got <- k.describe(); k.asked = true })
 	select {
 	case r = <-got:
@@ -120,7 +121,7 @@ func (k *Keeper) status(ctx context.Context) (r hooks.Report, err error) {
 }
 
 // describe is the loop's part of status.
-func (k *Keeper) describe() hooks.Report {
+func (k *Keeper) describe() control.Report {
 	r := k.machine.Report(dhcp.BootTime(), k.wall.at())
 	r.Version, r.PID = k.Version, os.Getpid()
 	if k.fitness != nil {

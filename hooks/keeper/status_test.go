@@ -5,7 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
@@ -19,7 +20,7 @@ func TestStatusFromTheFirstMoment(t *testing.T) {
 		defer w.services.mu.Unlock()
 		w.services.delay = d
 	}
-	expects := func(when string, r hooks.Report, pending, running bool) {
+	expects := func(when string, r control.Report, pending, running bool) {
 		t.Helper()
 		if len(r.WANs) != 1 || r.WANs[0].Name != wanName || r.WANs[0].Parent != port || r.WANs[0].MAC != mac || r.WANs[0].State == "" {
 			t.Errorf("%s: WANs %+v", when, r.WANs)
@@ -39,7 +40,7 @@ func TestStatusFromTheFirstMoment(t *testing.T) {
 	w.eventually("backup", 5*time.Second, settled)
 	expects("backup", w.status(), false, false)
 	slow(500 * time.Millisecond)
-	w.say(w.intent(hooks.Primary), time.Millisecond)
+	w.say(w.intent(intent.Primary), time.Millisecond)
 	expects("on the way to primary", w.status(), true, false)
 	w.eventually("primary", 5*time.Second, settled)
 	expects("primary", w.status(), false, true)
@@ -51,7 +52,7 @@ func TestStatusFromTheFirstMoment(t *testing.T) {
 	w.keeper()
 	r := w.status()
 	expects("the next keeper's first report", r, true, false)
-	if r.Role != hooks.Primary || r.WANs[0].Role != hooks.Primary || !r.WANs[0].Address.IsValid() {
+	if r.Role != intent.Primary || r.WANs[0].Role != intent.Primary || !r.WANs[0].Address.IsValid() {
 		t.Errorf("the next keeper's first report: %s, %+v", r.Role, r.WANs)
 	}
 	w.eventually("primary", 5*time.Second, settled)
@@ -65,20 +66,20 @@ func TestLookAfterTheReaderExited(t *testing.T) {
 	keepalived, end := w.process()
 	defer end()
 	reader, kill := w.process()
-	i := w.intent(hooks.Primary)
+	i := w.intent(intent.Primary)
 	i.Owner, i.Channel = keepalived, reader
-	store, err := hooks.OpenStore(rundir.At(w.dir))
+	store, err := intent.OpenStore(rundir.At(w.dir))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Record(i, hooks.RecordLimit); err != nil {
+	if _, err := store.Record(i, intent.RecordLimit); err != nil {
 		t.Fatal(err)
 	}
-	if r := keeper.Look(t.Context(), w.options()); r.Role != hooks.Primary || r.WANs[0].Role != hooks.Primary || r.Since.IsZero() {
+	if r := keeper.Look(t.Context(), w.options()); r.Role != intent.Primary || r.WANs[0].Role != intent.Primary || r.Since.IsZero() {
 		t.Errorf("%+v", r)
 	}
 	kill()
-	if r := keeper.Look(t.Context(), w.options()); r.Role != hooks.Backup || r.WANs[0].Role != hooks.Backup || !strings.Contains(r.By, "FIFO exited") {
+	if r := keeper.Look(t.Context(), w.options()); r.Role != intent.Backup || r.WANs[0].Role != intent.Backup || !strings.Contains(r.By, "FIFO exited") {
 		t.Errorf("%+v", r)
 	}
 }
@@ -90,13 +91,13 @@ func TestRecordOfAnExitedKeepalived(t *testing.T) {
 	for _, dead := range []string{"keepalived", "reader"} {
 		keepalived, end := w.process()
 		reader, kill := w.process()
-		i := w.intent(hooks.Primary)
+		i := w.intent(intent.Primary)
 		i.Owner, i.Channel = keepalived, reader
-		store, err := hooks.OpenStore(rundir.At(w.dir))
+		store, err := intent.OpenStore(rundir.At(w.dir))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := store.Record(i, hooks.RecordLimit); err != nil {
+		if _, err := store.Record(i, intent.RecordLimit); err != nil {
 			t.Fatal(err)
 		}
 		if dead == "reader" {
@@ -105,7 +106,7 @@ func TestRecordOfAnExitedKeepalived(t *testing.T) {
 		end()
 		changes := w.monitor()
 		stop := w.keeper()
-		if r := w.status(); r.Role != hooks.Backup || !strings.Contains(r.By, "exited without notifying") {
+		if r := w.status(); r.Role != intent.Backup || !strings.Contains(r.By, "exited without notifying") {
 			t.Errorf("%s: %+v", dead, r)
 		}
 		for _, c := range changes() {

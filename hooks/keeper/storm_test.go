@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
@@ -26,8 +26,8 @@ const (
 // thrown is a hook of a storm.
 type thrown struct {
 	cmd    *exec.Cmd
-	role   hooks.Role
-	token  hooks.Token
+	role   intent.Role
+	token  intent.Token
 	killed bool
 }
 
@@ -138,7 +138,7 @@ func (r *rig) throw(dice *rand.Rand, n int) (all []*thrown) {
 }
 
 func (r *rig) throwOne(dice *rand.Rand) *thrown {
-	h := &thrown{role: hooks.Role(dice.IntN(2)), killed: dice.IntN(5) == 0}
+	h := &thrown{role: intent.Role(dice.IntN(2)), killed: dice.IntN(5) == 0}
 	arg := [][]string{
 		{"backup", "--wait", "3s"},
 		{"notify", "--wait", "3s", "INSTANCE", "VI_1", "FAULT", "100"},
@@ -162,25 +162,25 @@ func (r *rig) throwOne(dice *rand.Rand) *thrown {
 
 // tokenOf reads what a process takes for its token, but for Seq. It has not been
 // waited for, so it is there even if it has ended.
-func tokenOf(t *testing.T, pid int) hooks.Token {
+func tokenOf(t *testing.T, pid int) intent.Token {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		t.Error(err)
-		return hooks.Token{}
+		return intent.Token{}
 	}
 	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
 	start, err := strconv.ParseUint(fields[19], 10, 64)
 	if err != nil {
 		t.Error(err)
 	}
-	return hooks.Token{Ticks: start, PID: pid}
+	return intent.Token{Ticks: start, PID: pid}
 }
 
 // newest finds the hook whose request must count: the newest of those that were not
 // killed, unless a newer one was killed only after it had recorded its own.
 func (r *rig) newest(t *testing.T, all []*thrown, superseded, dead *int) *thrown {
 	t.Helper()
-	store, err := hooks.OpenStore(rundir.At(r.dir))
+	store, err := intent.OpenStore(rundir.At(r.dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,8 +17,9 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/netif"
@@ -31,30 +32,30 @@ func TestRelease(t *testing.T) {
 	stop := w.keeper()
 	packets := w.capture()
 	for range 3 {
-		w.become(hooks.Primary)
-		i := w.intent(hooks.Backup)
-		a, err := w.hook().Say(t.Context(), hooks.OpRelease, i, 5*time.Second)
-		if err != nil || a.Outcome != hooks.Reached || !slices.ContainsFunc(a.Phases, func(p hooks.Phase) bool { return p.Name == "release" && p.Error == "" }) {
+		w.become(intent.Primary)
+		i := w.intent(intent.Backup)
+		a, err := w.hook().Say(t.Context(), control.OpRelease, i, 5*time.Second)
+		if err != nil || a.Outcome != control.Reached || !slices.ContainsFunc(a.Phases, func(p control.Phase) bool { return p.Name == "release" && p.Error == "" }) {
 			t.Fatalf("%+v, %v", a, err)
 		}
-		if _, err := w.hook().Say(t.Context(), hooks.OpRelease, w.intent(hooks.Backup), time.Second); err == nil {
+		if _, err := w.hook().Say(t.Context(), control.OpRelease, w.intent(intent.Backup), time.Second); err == nil {
 			t.Error("a backup gave back a lease that is the peer's by now")
 		}
 		w.eventually("on record", 5*time.Second, func() bool { return w.recorded().Token == i.Token })
 	}
-	w.become(hooks.Primary)
-	w.become(hooks.Backup)
+	w.become(intent.Primary)
+	w.become(intent.Backup)
 	stop()
 	if n := packets.dhcp(dhcpRelease); n != 3 {
 		t.Errorf("%d DHCPRELEASE were sent, want 3", n)
 	}
-	if _, err := w.hook().Say(t.Context(), hooks.OpRelease, w.intent(hooks.Backup), time.Second); !errors.Is(err, hooks.ErrNoKeeper) {
+	if _, err := w.hook().Say(t.Context(), control.OpRelease, w.intent(intent.Backup), time.Second); !errors.Is(err, control.ErrNoKeeper) {
 		t.Errorf("release without a keeper: %v", err)
 	}
 }
 
-func (w *world) recorded() hooks.Intent {
-	store, err := hooks.OpenStore(rundir.At(w.dir))
+func (w *world) recorded() intent.Intent {
+	store, err := intent.OpenStore(rundir.At(w.dir))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -71,7 +72,7 @@ func (w *world) recorded() hooks.Intent {
 func TestBootIsBackup(t *testing.T) {
 	w := newWorld(t)
 	stop := w.keeper()
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	stop()
 	path := filepath.Join(w.dir, rundir.IntentFile)
 	raw, err := os.ReadFile(path)
@@ -91,7 +92,7 @@ func TestBootIsBackup(t *testing.T) {
 	}
 	w.keeper()
 	w.eventually("purged", 5*time.Second, func() bool { return len(w.links()) == 0 && w.services.pid("dnsmasq") == 0 })
-	if r := w.status(); r.Role != hooks.Backup || !strings.HasPrefix(r.By, "default after boot") {
+	if r := w.status(); r.Role != intent.Backup || !strings.HasPrefix(r.By, "default after boot") {
 		t.Errorf("status %+v", r)
 	}
 }
@@ -175,7 +176,7 @@ func TestInstances(t *testing.T) {
 		})
 	}
 	w.keeper(both)
-	scoped := func(role hooks.Role, scope string) hooks.Answer {
+	scoped := func(role intent.Role, scope string) control.Answer {
 		i := w.intent(role)
 		i.Scope = scope
 		return w.say(i, 300*time.Millisecond)
@@ -187,30 +188,30 @@ func TestInstances(t *testing.T) {
 		slices.Sort(names)
 		return names
 	}
-	scoped(hooks.Primary, "VI_1")
+	scoped(intent.Primary, "VI_1")
 	if got := exist(); !slices.Equal(got, []string{"wan"}) {
 		t.Errorf("after VI_1: %v", got)
 	}
 	if w.services.pid("dnsmasq") == 0 {
 		t.Error("one instance is master, and the services do not run")
 	}
-	scoped(hooks.Primary, "VI_2")
+	scoped(intent.Primary, "VI_2")
 	if got := exist(); !slices.Equal(got, []string{"wan", "wan2"}) {
 		t.Errorf("after VI_2: %v", got)
 	}
 	pid := w.services.pid("dnsmasq")
-	scoped(hooks.Backup, "VI_1")
+	scoped(intent.Backup, "VI_1")
 	if got := exist(); !slices.Equal(got, []string{"wan2"}) {
 		t.Errorf("after VI_1 left: %v", got)
 	}
 	if w.services.pid("dnsmasq") != pid {
 		t.Error("the services did not stay for the other instance")
 	}
-	scoped(hooks.Primary, "other")
+	scoped(intent.Primary, "other")
 	if got := exist(); !slices.Equal(got, []string{"wan2"}) {
 		t.Errorf("after an instance that drives nothing: %v", got)
 	}
-	scoped(hooks.Backup, "")
+	scoped(intent.Backup, "")
 	if got := exist(); len(got) != 0 || w.services.pid("dnsmasq") != 0 {
 		t.Errorf("after a backup without a name: %v", got)
 	}
@@ -221,9 +222,9 @@ func TestInstances(t *testing.T) {
 	w.services.mu.Unlock()
 	var hooked sync.WaitGroup
 	for _, scope := range []string{"VI_1", "VI_2"} {
-		i := w.intent(hooks.Primary)
+		i := w.intent(intent.Primary)
 		i.Scope = scope
-		hooked.Go(func() { _, _ = w.hook().Say(t.Context(), hooks.OpSettle, i, 300*time.Millisecond) })
+		hooked.Go(func() { _, _ = w.hook().Say(t.Context(), control.OpSettle, i, 300*time.Millisecond) })
 	}
 	hooked.Wait()
 	if got := exist(); !slices.Equal(got, []string{"wan", "wan2"}) {
@@ -236,7 +237,7 @@ func TestInstances(t *testing.T) {
 // counts what is remembered: both were one, which was then given up.
 func (w *world) become2(t *testing.T, before int) {
 	t.Helper()
-	w.say(w.intent(hooks.Backup), 5*time.Second)
+	w.say(w.intent(intent.Backup), 5*time.Second)
 	if got := len(w.status().Transitions) - before; got != 2 {
 		t.Errorf("two WANs up and down were %d transitions, want 2: %+v", got, w.status().Transitions)
 	}
@@ -248,9 +249,9 @@ func TestGroupAndInstance(t *testing.T) {
 	w.keeper()
 	packets := w.capture()
 	for _, scope := range []string{"VG", "VI_1"} {
-		i := w.intent(hooks.Primary)
+		i := w.intent(intent.Primary)
 		i.Scope = scope
-		if a := w.say(i, 5*time.Second); a.Outcome != hooks.Reached {
+		if a := w.say(i, 5*time.Second); a.Outcome != control.Reached {
 			t.Fatalf("%+v", a)
 		}
 	}
@@ -267,10 +268,10 @@ func TestGroupAndInstance(t *testing.T) {
 func TestNoNeedlessPackets(t *testing.T) {
 	w := newWorld(t)
 	stop := w.keeper()
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	packets := w.capture()
 	for range 100 {
-		w.become(hooks.Primary)
+		w.become(intent.Primary)
 	}
 	if n := packets.dhcp(0); n != 0 {
 		t.Errorf("100 repetitions sent %d DHCP packets", n)
@@ -288,7 +289,7 @@ func TestNoNeedlessPackets(t *testing.T) {
 func TestHealingDoesNotFight(t *testing.T) {
 	w := newWorld(t)
 	w.keeper()
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	_, addr, _ := w.holds()
 	updates, done := make(chan netlink.AddrUpdate, 64), make(chan struct{})
 	if err := netlink.AddrSubscribe(updates, done); err != nil {

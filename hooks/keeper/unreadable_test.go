@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper"
 )
 
@@ -15,12 +15,12 @@ import (
 func TestSilenceWithoutAConfiguration(t *testing.T) {
 	w := newWorld(t)
 	stop := w.keeper(func(o *keeper.Options) { o.Config.WANs[0].Instance = "VI_1" })
-	first := w.intent(hooks.Primary)
+	first := w.intent(intent.Primary)
 	first.Scope = "VI_1"
 	w.say(first, 10*time.Second)
 	o := w.options()
 	o.Config = config.Config{}
-	second := w.intent(hooks.Backup)
+	second := w.intent(intent.Backup)
 	second.Scope = "VI_2"
 	muted := func() bool {
 		seen, err := w.network.Observe(t.Context(), w.link())

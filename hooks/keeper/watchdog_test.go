@@ -8,7 +8,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/netif"
 )
@@ -42,7 +42,7 @@ func TestWatchdog(t *testing.T) {
 			}
 		}
 	})
-	w.become(hooks.Primary)
+	w.become(intent.Primary)
 	hears := func() {
 		t.Helper()
 		for range 3 {

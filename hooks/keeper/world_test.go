@@ -17,8 +17,10 @@ import (
 	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
 
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/hook"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/lab/nstest"
@@ -176,29 +178,29 @@ func (w *world) keeper(change ...func(*keeper.Options)) (stop func()) {
 }
 
 // intent is a role request that is newer than all before.
-func (w *world) intent(role hooks.Role) hooks.Intent {
+func (w *world) intent(role intent.Role) intent.Intent {
 	w.seq++
-	return hooks.Intent{
+	return intent.Intent{
 		Role: role, State: strings.ToUpper(role.String()), At: time.Now(),
-		Token: hooks.Token{Ticks: 1000 + uint64(w.seq), PID: 1},
+		Token: intent.Token{Ticks: 1000 + uint64(w.seq), PID: 1},
 	}
 }
 
-func (w *world) hook() hooks.Hook {
-	return hooks.Hook{
-		Starter: hooks.Starter{RunDir: rundir.At(w.dir)},
+func (w *world) hook() hook.Hook {
+	return hook.Hook{
+		Starter: hook.Starter{RunDir: rundir.At(w.dir)},
 		Check:   func() error { return nil },
-		Alone: func(ctx context.Context, i hooks.Intent, finish bool) hooks.Answer {
+		Alone: func(ctx context.Context, i intent.Intent, finish bool) control.Answer {
 			return keeper.Alone(ctx, w.options(), i, finish)
 		},
-		Silence: func(ctx context.Context, i hooks.Intent) error { return keeper.Silence(ctx, w.options(), i) },
+		Silence: func(ctx context.Context, i intent.Intent) error { return keeper.Silence(ctx, w.options(), i) },
 	}
 }
 
 // say carries a role request as a hook does.
-func (w *world) say(i hooks.Intent, wait time.Duration) hooks.Answer {
+func (w *world) say(i intent.Intent, wait time.Duration) control.Answer {
 	w.t.Helper()
-	a, err := w.hook().Say(w.t.Context(), hooks.OpSettle, i, wait)
+	a, err := w.hook().Say(w.t.Context(), control.OpSettle, i, wait)
 	if err != nil {
 		w.t.Fatalf("%s: %v", i.Role, err)
 	}
@@ -206,24 +208,24 @@ func (w *world) say(i hooks.Intent, wait time.Duration) hooks.Answer {
 }
 
 // become is say for a request that must be met.
-func (w *world) become(role hooks.Role) hooks.Answer {
+func (w *world) become(role intent.Role) control.Answer {
 	w.t.Helper()
 	a := w.say(w.intent(role), 10*time.Second)
-	if a.Outcome != hooks.Reached {
+	if a.Outcome != control.Reached {
 		w.t.Fatalf("%s: %+v", role, a)
 	}
 	return a
 }
 
-func (w *world) status() hooks.Report {
+func (w *world) status() control.Report {
 	w.t.Helper()
-	conn, err := hooks.Dial(w.t.Context(), rundir.At(w.dir))
+	conn, err := control.Dial(w.t.Context(), rundir.At(w.dir))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	defer conn.Close()
-	var r hooks.Report
-	if err := conn.Ask(w.t.Context(), hooks.Request{Op: hooks.OpStatus}, &r); err != nil {
+	var r control.Report
+	if err := conn.Ask(w.t.Context(), control.Request{Op: control.OpStatus}, &r); err != nil {
 		w.t.Fatal(err)
 	}
 	return r

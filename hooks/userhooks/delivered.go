@@ -10,7 +10,7 @@ import (
 	"regexp"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
@@ -72,7 +72,7 @@ func parse(raw []byte) (s state, err error) {
 		return state{}, err
 	}
 	if s.Role != "" {
-		if err := new(hooks.Role).UnmarshalText([]byte(s.Role)); err != nil {
+		if err := new(intent.Role).UnmarshalText([]byte(s.Role)); err != nil {
 			return state{}, err
 		}
 	}

@@ -9,15 +9,15 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // event is a new role of the router, or a change of a WAN's lease (dhcp.Event).
 type event struct {
 	name  string
 	at    time.Time
-	role  hooks.Role
+	role  intent.Role
 	by    string     // who asked for the role
 	wan   config.WAN // of the lease
 	lease *dhcp.Lease

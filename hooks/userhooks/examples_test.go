@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // The examples do what they say, with the environment that they get.
@@ -26,7 +26,7 @@ func TestExamples(t *testing.T) {
 	}
 	at := time.Unix(1e9, 0)
 	events := map[string]event{
-		"primary": {name: "primary", at: at, role: hooks.Primary, by: "keepalived[811] VI_1 MASTER"},
+		"primary": {name: "primary", at: at, role: intent.Primary, by: "keepalived[811] VI_1 MASTER"},
 		"bound":   {name: dhcp.LeaseBound, at: at, wan: wan, lease: lease("192.0.2.7/24")},
 		"changed": {name: dhcp.LeaseChanged, at: at, wan: wan, lease: lease("192.0.2.8/24"), old: lease("192.0.2.7/24")},
 		"lost":    {name: dhcp.LeaseLost, at: at, wan: wan, old: lease("192.0.2.8/24")},

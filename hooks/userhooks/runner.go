@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/services/command"
 )
@@ -85,7 +85,7 @@ func (*Runner) String() string { return "user scripts" }
 
 // Role adds an event for the router's role, if it is another than before. It does
 // not wait.
-func (r *Runner) Role(role hooks.Role, by string) {
+func (r *Runner) Role(role intent.Role, by string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.known.Role != role.String() {

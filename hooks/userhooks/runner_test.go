@@ -18,8 +18,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
@@ -115,7 +115,7 @@ func TestEventsInOrder(t *testing.T) {
 	g := newRig(t)
 	g.script("log", fmt.Sprintf("echo \"$1 $WANFAIL_EVENT $WANFAIL_ROLE $WANFAIL_BY|$WANFAIL_WAN $WANFAIL_ADDRESS $WANFAIL_OLD_ADDRESS\" >>%s/log\n", g.out), 0o755)
 	g.start()
-	g.r.Role(hooks.Primary, "keepalived[811] VI_1 MASTER")
+	g.r.Role(intent.Primary, "keepalived[811] VI_1 MASTER")
 	_ = g.r.Publish(t.Context(), wan, lease("192.0.2.7/24"))
 	renewed := lease("192.0.2.7/24")
 	renewed.Acquired, renewed.TTL = time.Hour, 2*time.Hour
@@ -123,7 +123,7 @@ func TestEventsInOrder(t *testing.T) {
 	_ = g.r.Publish(t.Context(), wan, lease("192.0.2.8/24"))
 	_ = g.r.Withdraw(t.Context(), wan)
 	_ = g.r.Withdraw(t.Context(), wan) // no event
-	g.r.Role(hooks.Backup, "by hand BACKUP")
+	g.r.Role(intent.Backup, "by hand BACKUP")
 	want := []string{
 		"primary primary primary keepalived[811] VI_1 MASTER| ", "bound bound |wan 192.0.2.7 ",
 		"changed changed |wan 192.0.2.8 192.0.2.7", "lost lost |wan  192.0.2.8", "backup backup backup by hand BACKUP| ",
@@ -175,7 +175,7 @@ func TestParallelAndLimited(t *testing.T) {
 	g.script("talks", "head -c 100000 /dev/zero | tr '\\0' x\n", 0o755)
 	g.start()
 	start := time.Now()
-	g.r.Role(hooks.Primary, "x")
+	g.r.Role(intent.Primary, "x")
 	if took := time.Since(start); took > 50*time.Millisecond {
 		t.Errorf("the caller waited %v", took)
 	}
@@ -209,7 +209,7 @@ func TestWhatIsNotRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.start()
-	g.r.Role(hooks.Backup, "x")
+	g.r.Role(intent.Backup, "x")
 	g.await("good one", func() bool { return g.log.has("script ran") })
 	entries, _ := os.ReadDir(g.out)
 	if len(entries) != 1 || entries[0].Name() != "good.ran" {
@@ -238,14 +238,14 @@ func TestPatienceAndBacklog(t *testing.T) {
 	g.script("log", fmt.Sprintf("echo $1 >>%s/log\n", g.out), 0o755)
 	g.start()
 	start := time.Now()
-	g.r.Role(hooks.Primary, "x")
+	g.r.Role(intent.Primary, "x")
 	g.await("event", func() bool { return g.lines("log")[0] == "primary" })
 	if took := time.Since(start); took < 200*time.Millisecond {
 		t.Errorf("ran after %v", took)
 	}
 	g.stop()
 	for i := range backlog + 10 {
-		g.r.Role(hooks.Role(i%2), "x")
+		g.r.Role(intent.Role(i%2), "x")
 	}
 	if len(g.r.queue) != backlog || !g.log.has("far behind") {
 		t.Errorf("queue of %d", len(g.r.queue))
@@ -261,7 +261,7 @@ func TestRestart(t *testing.T) {
 		g.start()
 	}
 	start()
-	g.r.Role(hooks.Backup, "boot")
+	g.r.Role(intent.Backup, "boot")
 	g.await("an event without scripts is taken", func() bool {
 		g.r.mu.Lock()
 		defer g.r.mu.Unlock()
@@ -293,13 +293,13 @@ func TestRestart(t *testing.T) {
 	}
 
 	start()
-	g.r.Role(hooks.Primary, "x")
+	g.r.Role(intent.Primary, "x")
 	_ = g.r.Publish(t.Context(), wan, lease("192.0.2.7/24"))
 	expects("first keeper", "primary at 192.0.2.7", "primary", "bound 192.0.2.7")
 	g.stop()
 
 	start()
-	g.r.Role(hooks.Primary, "x")
+	g.r.Role(intent.Primary, "x")
 	renewed := lease("192.0.2.7/24")
 	renewed.Acquired, renewed.Search, renewed.Extra = time.Hour, []string{}, []dhcp.Option{}
 	_ = g.r.Publish(t.Context(), wan, renewed)
@@ -316,12 +316,12 @@ func TestRestart(t *testing.T) {
 	g.start()
 	expects("the configuration has one WAN less", "primary at 192.0.2.8", "lost 192.0.2.9")
 	g.r.roleDelay = time.Hour
-	g.r.Role(hooks.Backup, "x")
+	g.r.Role(intent.Backup, "x")
 	_ = g.r.Withdraw(t.Context(), wan)
 	g.stop()
 
 	start()
-	g.r.Role(hooks.Backup, "x")
+	g.r.Role(intent.Backup, "x")
 	_ = g.r.Withdraw(t.Context(), wan)
 	expects("another keeper: what the one before had no time for", "backup", "backup", "lost 192.0.2.8")
 	g.stop()
@@ -330,7 +330,7 @@ func TestRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	start()
-	g.r.Role(hooks.Backup, "x")
+	g.r.Role(intent.Backup, "x")
 	_ = g.r.Withdraw(t.Context(), wan)
 	expects("a record that is lost", "backup", "backup")
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // Where systemd runs the scripts, they get the same events, and their output and exit
@@ -33,7 +33,7 @@ exec env -i "$@"
 			t.Fatal(err)
 		}
 	}
-	g.r.Role(hooks.Primary, "keepalived[1] VI_1 MASTER")
+	g.r.Role(intent.Primary, "keepalived[1] VI_1 MASTER")
 	g.r.runAll(t.Context(), func() event { e, _ := g.r.next(); return e }())
 	for _, want := range []string{"exit status 3", `said primary`} {
 		if !g.log.has(want) {

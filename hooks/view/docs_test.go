@@ -9,7 +9,8 @@ import (
 	"testing"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // docs/status.md has the words that status uses, and no others. What the keeper
@@ -46,11 +47,11 @@ func TestDocumented(t *testing.T) {
 			}
 		}
 	}
-	roles := []string{hooks.Primary.String(), hooks.Backup.String()}
+	roles := []string{intent.Primary.String(), intent.Backup.String()}
 	compare("The words", words(), nil)
 
 	var fields []string
-	for _, v := range []any{hooks.Report{}, hooks.VRRP{}, hooks.WAN{}, hooks.Reach{}, hooks.Service{}, hooks.Transition{}, hooks.Phase{}, hooks.Daemon{}, hooks.AtBoot{}} {
+	for _, v := range []any{control.Report{}, control.VRRP{}, control.WAN{}, control.Reach{}, control.Service{}, control.Transition{}, control.Phase{}, control.Daemon{}, control.AtBoot{}} {
 		for f := range reflect.TypeOf(v).NumField() {
 			name, _, _ := strings.Cut(reflect.TypeOf(v).Field(f).Tag.Get("json"), ",")
 			fields = append(fields, name)
@@ -73,11 +74,11 @@ func TestDocumented(t *testing.T) {
 // words are those of "The words".
 func words() (all []string) {
 	all = []string{
-		hooks.Primary.String(), hooks.Backup.String(),
-		string(hooks.Reached), string(hooks.Degraded), string(hooks.Superseded),
+		intent.Primary.String(), intent.Backup.String(),
+		string(control.Reached), string(control.Degraded), string(control.Superseded),
 		dhcp.LeaseBound, dhcp.LeaseChanged, dhcp.LeaseLost,
 	}
-	all = append(append(all, hooks.WANStates()...), hooks.Phases()...)
+	all = append(append(all, control.WANStates()...), control.Phases()...)
 	for s := dhcp.Init; !strings.HasPrefix(s.String(), "state("); s++ {
 		all = append(all, s.String())
 	}

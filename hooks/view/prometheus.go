@@ -8,7 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // metric is one family of Prometheus' text format
@@ -30,7 +31,7 @@ func (m *metric) add(value float64, labels ...string) {
 // Prometheus writes a report in the text format that node_exporter's textfile
 // collector reads. What changes with time alone is given as the moment at which
 // it happens: such a file may be read much later than it was written.
-func Prometheus(w io.Writer, r hooks.Report, now time.Time) {
+func Prometheus(w io.Writer, r control.Report, now time.Time) {
 	for _, m := range metrics(r, now) {
 		if len(m.samples) == 0 {
 			continue
@@ -42,11 +43,11 @@ func Prometheus(w io.Writer, r hooks.Report, now time.Time) {
 	}
 }
 
-func metrics(r hooks.Report, now time.Time) []metric {
+func metrics(r control.Report, now time.Time) []metric {
 	return append(append([]metric{
 		gauge("wanfail_info", "Version of the keeper, or of this program when none runs.", 1, "version", r.Version),
 		gauge("wanfail_keeper_up", "Whether a keeper runs.", truth(r.PID != 0)),
-		gauge("wanfail_primary", "Whether this router is primary.", truth(r.Role == hooks.Primary)),
+		gauge("wanfail_primary", "Whether this router is primary.", truth(r.Role == intent.Primary)),
 		moment("wanfail_role_since_timestamp_seconds", "When the role was taken.", r.Since),
 		gauge("wanfail_role_changes", "Changes of the role since the keeper started.", float64(r.Changes)),
 		gauge("wanfail_warnings", "Number of warnings that `wanfail status` shows.", float64(len(r.Warnings))),
@@ -67,7 +68,7 @@ func moment(name, help string, t time.Time) metric {
 	return m
 }
 
-func wanMetrics(wans []hooks.WAN, now time.Time) []metric {
+func wanMetrics(wans []control.WAN, now time.Time) []metric {
 	info := metric{name: "wanfail_wan_info", help: "What the WAN is made of."}
 	state := metric{name: "wanfail_wan_state", help: "The state that the WAN is in."}
 	held := metric{name: "wanfail_wan_address_held", help: "Whether the WAN holds a leased address."}
@@ -105,7 +106,7 @@ func wanMetrics(wans []hooks.WAN, now time.Time) []metric {
 	return []metric{info, state, held, failing, expires, total, renews, reachable, reply, rtt}
 }
 
-func routerMetrics(r hooks.Report) []metric {
+func routerMetrics(r control.Report) []metric {
 	running := metric{name: "wanfail_service_running", help: "Whether the service runs."}
 	failing := metric{name: "wanfail_service_failing", help: "Whether the service could not be brought to what the role wants."}
 	for _, s := range r.Services {
@@ -137,11 +138,11 @@ func routerMetrics(r hooks.Report) []metric {
 	took := metric{name: "wanfail_transition_seconds", help: "How long the last transition to the role took."}
 	failed := metric{name: "wanfail_transition_failed_phases", help: "How many phases of that transition failed."}
 	phase := metric{name: "wanfail_transition_phase_seconds", help: "When a phase of that transition had ended, from its begin."}
-	newest := map[hooks.Role]hooks.Transition{}
+	newest := map[intent.Role]control.Transition{}
 	for _, t := range r.Transitions {
 		newest[t.Role] = t
 	}
-	for _, role := range []hooks.Role{hooks.Backup, hooks.Primary} {
+	for _, role := range []intent.Role{intent.Backup, intent.Primary} {
 		t, ok := newest[role]
 		if !ok {
 			continue

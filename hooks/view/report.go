@@ -9,14 +9,15 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // shown is how many of the last transitions a person is told.
 const shown = 3
 
 // Report prints the state of a router.
-func (s Screen) Report(w io.Writer, r hooks.Report) {
+func (s Screen) Report(w io.Writer, r control.Report) {
 	p := s.page(w)
 	p.role(r)
 	p.warnings(r.Warnings)
@@ -57,9 +58,9 @@ func (p *page) warnings(all []string) {
 	}
 }
 
-func (p *page) role(r hooks.Report) {
+func (p *page) role(r control.Report) {
 	st := cyan
-	if r.Role == hooks.Primary {
+	if r.Role == intent.Primary {
 		st = green
 	}
 	since := ""
@@ -88,7 +89,7 @@ func (p *page) role(r hooks.Report) {
 }
 
 // vrrp prints the state that keepalived notified last of an instance or group.
-func (p *page) vrrp(first bool, v hooks.VRRP) {
+func (p *page) vrrp(first bool, v control.VRRP) {
 	label := ""
 	if first {
 		label = "VRRP"
@@ -114,16 +115,16 @@ func Asked(by string) string { return strings.TrimPrefix(by, "by ") }
 func (p *page) date(t time.Time) string { return t.In(p.Now.Location()).Format(time.DateTime) }
 
 // The states of a WAN that are as they should be, for a role.
-var settled = map[string]hooks.Role{
-	hooks.StateStandby: hooks.Backup, hooks.StateMuted: hooks.Backup,
-	dhcp.Bound.String(): hooks.Primary, dhcp.Renewing.String(): hooks.Primary,
+var settled = map[string]intent.Role{
+	control.StateStandby: intent.Backup, control.StateMuted: intent.Backup,
+	dhcp.Bound.String(): intent.Primary, dhcp.Renewing.String(): intent.Primary,
 }
 
-func (p *page) wan(n hooks.WAN, router hooks.Role) {
+func (p *page) wan(n control.WAN, router intent.Role) {
 	st := yellow
 	if role, ok := settled[n.State]; ok && role == n.Role {
 		st = green
-		if n.Role == hooks.Backup {
+		if n.Role == intent.Backup {
 			st = plain
 		}
 	}
@@ -162,14 +163,14 @@ func (p *page) wan(n hooks.WAN, router hooks.Role) {
 
 // stateMeans explains the states that are not RFC 2131's.
 var stateMeans = map[string]string{
-	hooks.StateStandby:    ": no WAN interface, as it should be",
-	hooks.StateDown:       ": no interface",
-	hooks.StateMuted:      ": silent, deleted soon",
-	hooks.StateForeign:    ": an interface of this name is not wanfail's",
-	hooks.StateUnattended: ": no keeper renews the lease",
+	control.StateStandby:    ": no WAN interface, as it should be",
+	control.StateDown:       ": no interface",
+	control.StateMuted:      ": silent, deleted soon",
+	control.StateForeign:    ": an interface of this name is not wanfail's",
+	control.StateUnattended: ": no keeper renews the lease",
 }
 
-func (p *page) gateway(n hooks.WAN) {
+func (p *page) gateway(n control.WAN) {
 	g := n.Gatewayed
 	switch {
 	case g == nil:
@@ -189,7 +190,7 @@ func (p *page) gateway(n hooks.WAN) {
 const barWidth = 20
 
 // lease draws what is left of the lease.
-func (p *page) lease(n hooks.WAN) {
+func (p *page) lease(n control.WAN) {
 	if n.LeaseSeconds < 0 {
 		p.line("lease", plain, "", "infinite")
 		return
@@ -213,7 +214,7 @@ func (p *page) lease(n hooks.WAN) {
 	p.line("lease", st, "["+strings.Repeat("=", full)+strings.Repeat(".", barWidth-full)+"]", text)
 }
 
-func (p *page) service(first bool, r hooks.Report, s hooks.Service) {
+func (p *page) service(first bool, r control.Report, s control.Service) {
 	label := ""
 	if first {
 		label = "services"
@@ -225,10 +226,10 @@ func (p *page) service(first bool, r hooks.Report, s hooks.Service) {
 	switch {
 	case s.Pending:
 		state, st = " is being stopped", yellow
-		if r.Role == hooks.Primary {
+		if r.Role == intent.Primary {
 			state = " is being started"
 		}
-	case s.Error != "" || s.Running != (r.Role == hooks.Primary):
+	case s.Error != "" || s.Running != (r.Role == intent.Primary):
 		st = red
 	case s.Running:
 		st = green
@@ -245,13 +246,13 @@ func (p *page) service(first bool, r hooks.Report, s hooks.Service) {
 }
 
 // transition leaves out the problems that are among the warnings, said once.
-func (p *page) transition(first bool, t hooks.Transition, warnings []string) {
+func (p *page) transition(first bool, t control.Transition, warnings []string) {
 	label := ""
 	if first {
 		label = "changes"
 	}
 	st := cyan
-	if t.Role == hooks.Primary {
+	if t.Role == intent.Primary {
 		st = green
 	}
 	p.line(label, st, t.Role.String(), fmt.Sprintf(" at %s, took %s, by %s", p.date(t.At), Short(t.Took), Asked(t.By)))

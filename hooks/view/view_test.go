@@ -11,30 +11,31 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
 var now = time.Date(2026, 3, 4, 12, 30, 0, 0, time.UTC)
 
-func reports() map[string]hooks.Report {
-	primary := hooks.Report{
-		Version: "1.2.0", PID: 345, Role: hooks.Primary, Changes: 3, Since: now.Add(-2*time.Hour - 3*time.Minute), By: "keepalived[811] VI_1 MASTER",
-		WANs: []hooks.WAN{{
-			Name: "wan", Parent: "eth2", MAC: "02:68:71:2e:62:67", Role: hooks.Primary, State: "bound",
+func reports() map[string]control.Report {
+	primary := control.Report{
+		Version: "1.2.0", PID: 345, Role: intent.Primary, Changes: 3, Since: now.Add(-2*time.Hour - 3*time.Minute), By: "keepalived[811] VI_1 MASTER",
+		WANs: []control.WAN{{
+			Name: "wan", Parent: "eth2", MAC: "02:68:71:2e:62:67", Role: intent.Primary, State: "bound",
 			Address: netip.MustParsePrefix("198.51.100.7/24"), Gateway: netip.MustParseAddr("198.51.100.1"),
 			Server: netip.MustParseAddr("198.51.100.1"), DNS: []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")},
 			LeaseSeconds: 2470, LeaseTotal: 3600, RenewSeconds: 670,
-			Gatewayed: &hooks.Reach{Reachable: true, LastReply: now.Add(-12 * time.Second), RTTMicros: 412},
+			Gatewayed: &control.Reach{Reachable: true, LastReply: now.Add(-12 * time.Second), RTTMicros: 412},
 		}},
-		Services:   []hooks.Service{{Name: "dnsmasq", Backend: "systemd", Running: true}, {Name: "miniupnpd", Backend: "systemd", Error: "unit failed: exit status 1"}},
-		Conntrackd: "ok", Keepalived: &hooks.Daemon{PID: 810}, VRRP: []hooks.VRRP{{Name: "VI_1", State: "MASTER", Since: now.Add(-2 * time.Hour), PID: 811, Alive: true}}, Boot: []hooks.AtBoot{{Name: "keepalived", Enabled: true}, {Name: "nftables"}},
-		Transitions: []hooks.Transition{
-			{At: now.Add(-3 * time.Hour), Role: hooks.Backup, By: "default after boot; keepalived has called no hook", Took: 41 * time.Millisecond},
+		Services:   []control.Service{{Name: "dnsmasq", Backend: "systemd", Running: true}, {Name: "miniupnpd", Backend: "systemd", Error: "unit failed: exit status 1"}},
+		Conntrackd: "ok", Keepalived: &control.Daemon{PID: 810}, VRRP: []control.VRRP{{Name: "VI_1", State: "MASTER", Since: now.Add(-2 * time.Hour), PID: 811, Alive: true}}, Boot: []control.AtBoot{{Name: "keepalived", Enabled: true}, {Name: "nftables"}},
+		Transitions: []control.Transition{
+			{At: now.Add(-3 * time.Hour), Role: intent.Backup, By: "default after boot; keepalived has called no hook", Took: 41 * time.Millisecond},
 			{
-				At: now.Add(-2*time.Hour - 3*time.Minute), Role: hooks.Primary, By: "keepalived[811] VI_1 MASTER", Took: 1234 * time.Millisecond,
-				Phases: []hooks.Phase{
+				At: now.Add(-2*time.Hour - 3*time.Minute), Role: intent.Primary, By: "keepalived[811] VI_1 MASTER", Took: 1234 * time.Millisecond,
+				Phases: []control.Phase{
 					{Name: "macvlan", Detail: "wan on eth2", Took: 800 * time.Microsecond, At: 800 * time.Microsecond},
 					{Name: "lease", Took: 2 * time.Millisecond, At: 2100 * time.Microsecond},
 					{Name: "address", Took: time.Millisecond, At: 2900 * time.Microsecond},
@@ -51,39 +52,39 @@ func reports() map[string]hooks.Report {
 			"wan: parent eth2 has the address 192.168.100.2/24 and answers for it with its own MAC; leave the parent without configuration",
 		},
 	}
-	backup := hooks.Report{
-		Version: "1.2.0", PID: 345, Role: hooks.Backup, Since: now.Add(-50 * time.Hour), By: "keepalived[811] VI_1 BACKUP",
-		WANs:     []hooks.WAN{{Name: "wan", Parent: "eth2", MAC: "02:68:71:2e:62:67", State: "standby"}},
-		Services: []hooks.Service{{Name: "dnsmasq", Backend: "init"}},
-		Warnings: []string{}, Conntrackd: "off", Keepalived: &hooks.Daemon{Problem: "keepalived does not run: `systemctl start keepalived`"},
+	backup := control.Report{
+		Version: "1.2.0", PID: 345, Role: intent.Backup, Since: now.Add(-50 * time.Hour), By: "keepalived[811] VI_1 BACKUP",
+		WANs:     []control.WAN{{Name: "wan", Parent: "eth2", MAC: "02:68:71:2e:62:67", State: "standby"}},
+		Services: []control.Service{{Name: "dnsmasq", Backend: "init"}},
+		Warnings: []string{}, Conntrackd: "off", Keepalived: &control.Daemon{Problem: "keepalived does not run: `systemctl start keepalived`"},
 	}
 	starting := primary
-	starting.Services = []hooks.Service{{Name: "dnsmasq", Backend: "systemd", Pending: true}, {Name: "miniupnpd", Backend: "systemd", Pending: true, Error: "of the role before"}}
+	starting.Services = []control.Service{{Name: "dnsmasq", Backend: "systemd", Pending: true}, {Name: "miniupnpd", Backend: "systemd", Pending: true, Error: "of the role before"}}
 	starting.Transitions, starting.Warnings = nil, nil
 	trouble := primary
-	trouble.WANs = []hooks.WAN{
-		{Name: "wan", Parent: "eth2", MAC: "02:68:71:2e:62:67", Role: hooks.Primary, State: "selecting", Diagnosis: "no-answer", Error: "add macvlan wan on eth2: MAC is already in use by \x1b[31mmacvlan evil\x07"},
+	trouble.WANs = []control.WAN{
+		{Name: "wan", Parent: "eth2", MAC: "02:68:71:2e:62:67", Role: intent.Primary, State: "selecting", Diagnosis: "no-answer", Error: "add macvlan wan on eth2: MAC is already in use by \x1b[31mmacvlan evil\x07"},
 		{
-			Name: "wan2", Parent: "eth3", MAC: "02:68:71:2e:62:68", Role: hooks.Primary, State: "rebinding", Address: netip.MustParsePrefix("203.0.113.9/32"),
+			Name: "wan2", Parent: "eth3", MAC: "02:68:71:2e:62:68", Role: intent.Primary, State: "rebinding", Address: netip.MustParsePrefix("203.0.113.9/32"),
 			Gateway: netip.MustParseAddr("203.0.113.1"), LeaseSeconds: 100, LeaseTotal: 3600,
-			Gatewayed: &hooks.Reach{LastReply: now.Add(-time.Hour)},
+			Gatewayed: &control.Reach{LastReply: now.Add(-time.Hour)},
 		},
 		{
-			Name: "wan3", Parent: "eth4", MAC: "02:68:71:2e:62:69", Role: hooks.Primary, State: "bound", Address: netip.MustParsePrefix("192.0.2.9/24"),
-			Gateway: netip.MustParseAddr("192.0.2.1"), LeaseSeconds: -1, LeaseTotal: -1, Gatewayed: &hooks.Reach{},
+			Name: "wan3", Parent: "eth4", MAC: "02:68:71:2e:62:69", Role: intent.Primary, State: "bound", Address: netip.MustParsePrefix("192.0.2.9/24"),
+			Gateway: netip.MustParseAddr("192.0.2.1"), LeaseSeconds: -1, LeaseTotal: -1, Gatewayed: &control.Reach{},
 		},
 	}
-	trouble.VRRP = []hooks.VRRP{{State: "FAULT", Since: now.Add(-time.Minute), PID: 811, Alive: true}, {Name: "VI_2", State: "BACKUP", Since: now.Add(-time.Hour), PID: 12}}
+	trouble.VRRP = []control.VRRP{{State: "FAULT", Since: now.Add(-time.Minute), PID: 811, Alive: true}, {Name: "VI_2", State: "BACKUP", Since: now.Add(-time.Hour), PID: 12}}
 	trouble.Conntrackd = "failing: no answer within 200ms"
 	trouble.Transitions, trouble.Services = nil, nil
 	trouble.Warnings = []string{strings.Repeat("x", 200), "line\nbreak"}
 	alone := backup
 	alone.PID, alone.By = 0, "keepalived[811] VI_1 MASTER"
-	alone.WANs = []hooks.WAN{{
-		Name: "wan", Parent: "eth2", MAC: "02:68:71:2e:62:67", Role: hooks.Primary, State: "unattended",
+	alone.WANs = []control.WAN{{
+		Name: "wan", Parent: "eth2", MAC: "02:68:71:2e:62:67", Role: intent.Primary, State: "unattended",
 		Address: netip.MustParsePrefix("198.51.100.7/24"), LeaseSeconds: 2470,
 	}}
-	return map[string]hooks.Report{"primary": primary, "backup": backup, "trouble": trouble, "alone": alone, "starting": starting, "empty": {}}
+	return map[string]control.Report{"primary": primary, "backup": backup, "trouble": trouble, "alone": alone, "starting": starting, "empty": {}}
 }
 
 func TestReport(t *testing.T) {
@@ -192,14 +193,14 @@ func TestDurations(t *testing.T) {
 }
 
 func TestAnswer(t *testing.T) {
-	for name, a := range map[string]hooks.Answer{
-		"reached": {Role: hooks.Primary, Outcome: hooks.Reached, Took: 3 * time.Millisecond, Phases: []hooks.Phase{
+	for name, a := range map[string]control.Answer{
+		"reached": {Role: intent.Primary, Outcome: control.Reached, Took: 3 * time.Millisecond, Phases: []control.Phase{
 			{Name: "macvlan", Detail: "wan on eth2", Took: 800 * time.Microsecond}, {Name: "start dnsmasq", Took: time.Second, Error: "no"},
 		}},
-		"degraded":         {Role: hooks.Primary, Outcome: hooks.Degraded, Took: 5 * time.Second, Problems: []string{"wan: no lease yet: no answer so far"}},
-		"superseded":       {Role: hooks.Backup, Outcome: hooks.Superseded, By: "keepalived[811] VI_1 FAULT"},
-		"already":          {Role: hooks.Backup, Outcome: hooks.Reached, Already: true},
-		"already-degraded": {Role: hooks.Primary, Outcome: hooks.Degraded, Already: true, Problems: []string{"wan: no lease"}},
+		"degraded":         {Role: intent.Primary, Outcome: control.Degraded, Took: 5 * time.Second, Problems: []string{"wan: no lease yet: no answer so far"}},
+		"superseded":       {Role: intent.Backup, Outcome: control.Superseded, By: "keepalived[811] VI_1 FAULT"},
+		"already":          {Role: intent.Backup, Outcome: control.Reached, Already: true},
+		"already-degraded": {Role: intent.Primary, Outcome: control.Degraded, Already: true, Problems: []string{"wan: no lease"}},
 	} {
 		var b bytes.Buffer
 		Answer(&b, a)

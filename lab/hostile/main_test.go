@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/lab"
 	"github.com/wanfail/wanfail/lab/image"
 )
@@ -133,7 +133,7 @@ func (w *world) want(ok bool, format string, arg ...any) {
 }
 
 // report is what the keeper says.
-func (w *world) report(r *lab.Router) (rep hooks.Report) {
+func (w *world) report(r *lab.Router) (rep control.Report) {
 	w.Helper()
 	out, _ := r.Run(w.ctx, "wanfail", "status", "--json")
 	w.must(json.Unmarshal([]byte(out), &rep))

@@ -8,7 +8,8 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/lab"
 	"github.com/wanfail/wanfail/lab/nstest"
 )
@@ -79,9 +80,9 @@ func testLease(l *line) {
 	if st.State != "bound" || st.Address != addr || st.Server != l.service.addr.Addr() || st.Diagnosis != "" || st.LeaseSeconds < 3590 {
 		l.t.Errorf("status %+v", st)
 	}
-	r.become(hooks.Backup)
+	r.become(intent.Backup)
 	count := len(r.sent())
-	r.become(hooks.Primary)
+	r.become(intent.Primary)
 	r.answers(dhcpv4.MessageTypeAck, 2, 5*time.Second)
 	if again := r.holdsLease(time.Second); again != addr {
 		l.t.Errorf("%v the second time, %v the first", again, addr)
@@ -122,7 +123,7 @@ func testRebind(l *line) {
 	r, addr := l.leased(s)
 	l.halt()
 	l.serve(s.in("100.64.10.2/24", "100.64.10.100", "100.64.10.120"))
-	r.until("lease of the new server", 20*time.Second, func(w hooks.WAN) bool { return w.Server == l.service.addr.Addr() })
+	r.until("lease of the new server", 20*time.Second, func(w control.WAN) bool { return w.Server == l.service.addr.Addr() })
 	if now := r.holdsLease(time.Second); now != addr {
 		l.t.Errorf("address %v, before %v", now, addr)
 	}
@@ -140,7 +141,7 @@ func testExpiry(l *line) {
 	s := usual(max(l.kind.shortest, 4*time.Second))
 	r, addr := l.leased(s)
 	l.halt()
-	st := r.until("the end of the lease", s.lease+5*time.Second, func(w hooks.WAN) bool { return !w.Address.IsValid() })
+	st := r.until("the end of the lease", s.lease+5*time.Second, func(w control.WAN) bool { return !w.Address.IsValid() })
 	now := time.Now()
 	if h := r.holds(); h.addr.IsValid() || h.gateway.IsValid() {
 		l.t.Errorf("the kernel still holds %+v", h)
@@ -189,7 +190,7 @@ func (r *router) renumbered(old netip.Prefix, limit time.Duration) time.Duration
 		}
 		return !left.IsZero() && !came.IsZero()
 	})
-	r.until("no finding is left", time.Second, func(w hooks.WAN) bool { return w.State == "bound" && w.Diagnosis == "" })
+	r.until("no finding is left", time.Second, func(w control.WAN) bool { return w.State == "bound" && w.Diagnosis == "" })
 	return came.Sub(left)
 }
 
@@ -199,7 +200,7 @@ func testRenumbered(l *line) {
 	s := usual(time.Hour)
 	r, old := l.leased(s)
 	l.carrier(r, false)
-	r.until("no carrier", 5*time.Second, func(w hooks.WAN) bool { return w.Diagnosis == "no-carrier" })
+	r.until("no carrier", 5*time.Second, func(w control.WAN) bool { return w.Diagnosis == "no-carrier" })
 	l.renumber(s)
 	l.carrier(r, true)
 	gap := r.renumbered(old, 10*time.Second)
@@ -277,17 +278,17 @@ func testAmnesia(l *line) {
 func testTakeover(l *line) {
 	l.serve(usual(time.Hour))
 	a, b := l.router(), l.router()
-	a.become(hooks.Primary)
+	a.become(intent.Primary)
 	addr := a.holdsLease(time.Second)
 	for range 3 {
-		a.become(hooks.Backup)
+		a.become(intent.Backup)
 		a.settle()
 		silent := len(a.sentShared())
-		b.become(hooks.Primary)
+		b.become(intent.Primary)
 		if now := b.holdsLease(time.Second); now != addr {
 			l.t.Errorf("%s has %v, the other had %v", b.port, now, addr)
 		}
-		b.until("confirmed", 5*time.Second, func(w hooks.WAN) bool { return w.State == "bound" })
+		b.until("confirmed", 5*time.Second, func(w control.WAN) bool { return w.State == "bound" })
 		a.settle()
 		if late := a.sentShared()[silent:]; len(late) > 0 {
 			l.t.Errorf("%s is backup and transmits %v", a.port, late)

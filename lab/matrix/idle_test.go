@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/lab/nstest"
 )
 
@@ -30,7 +30,7 @@ func TestIdleCost(t *testing.T) {
 	l := newLine(t, nstest.Image(t), kind("dnsmasq"))
 	l.serve(usual(time.Hour))
 	r := l.router()
-	r.become(hooks.Primary)
+	r.become(intent.Primary)
 	addr := r.holdsLease(time.Second)
 	// The announcements of the first second have a packet socket.
 	l.eventually("no packet socket is open", 5*time.Second, func() bool { return r.packetSockets() == 0 })

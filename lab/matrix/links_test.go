@@ -7,7 +7,8 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/lab/nstest"
 )
 
@@ -35,14 +36,14 @@ func TestLinkEvents(t *testing.T) {
 	}
 }
 
-func bound(w hooks.WAN) bool { return w.State == "bound" && w.Diagnosis == "" }
+func bound(w control.WAN) bool { return w.State == "bound" && w.Diagnosis == "" }
 
 func testCarrier(r *router) {
-	r.become(hooks.Primary)
+	r.become(intent.Primary)
 	addr := r.holdsLease(time.Second)
 	before, changes := r.holds(), len(r.addrs.changes(0))
 	r.line.carrier(r, false)
-	w := r.until("no carrier", 5*time.Second, func(w hooks.WAN) bool { return w.Diagnosis == "no-carrier" })
+	w := r.until("no carrier", 5*time.Second, func(w control.WAN) bool { return w.Diagnosis == "no-carrier" })
 	if w.Address != addr {
 		r.t.Errorf("without carrier the lease is %v, it was %v", w.Address, addr)
 	}
@@ -70,14 +71,14 @@ func testCarrier(r *router) {
 
 // testFlaps: a loose contact must become neither a flood nor another address.
 func testFlaps(r *router) {
-	r.become(hooks.Primary)
+	r.become(intent.Primary)
 	addr := r.holdsLease(time.Second)
 	start := time.Now()
 	for range 15 {
 		r.line.carrier(r, false)
-		r.until("no carrier", 5*time.Second, func(w hooks.WAN) bool { return w.Diagnosis == "no-carrier" })
+		r.until("no carrier", 5*time.Second, func(w control.WAN) bool { return w.Diagnosis == "no-carrier" })
 		r.line.carrier(r, true)
-		r.until("carrier", 5*time.Second, func(w hooks.WAN) bool { return w.Diagnosis != "no-carrier" })
+		r.until("carrier", 5*time.Second, func(w control.WAN) bool { return w.Diagnosis != "no-carrier" })
 	}
 	r.until("bound", 10*time.Second, bound)
 	took := time.Since(start)
@@ -97,7 +98,7 @@ func testFlaps(r *router) {
 
 // testLinkDeleted: somebody deletes the macvlan of a primary.
 func testLinkDeleted(r *router) {
-	r.become(hooks.Primary)
+	r.become(intent.Primary)
 	addr := r.holdsLease(time.Second)
 	before := r.holds()
 	link, err := r.kernel.LinkByName(wanName)
@@ -119,18 +120,18 @@ func testLinkDeleted(r *router) {
 
 // testParentDeleted: a USB adapter is pulled and plugged in again.
 func testParentDeleted(r *router) {
-	r.become(hooks.Primary)
+	r.become(intent.Primary)
 	addr := r.holdsLease(time.Second)
 	p, err := r.kernel.LinkByName(parent)
 	r.must(err)
 	r.must(r.kernel.LinkDel(p))
-	r.until("the missing parent is reported", 5*time.Second, func(w hooks.WAN) bool { return w.Error != "" })
+	r.until("the missing parent is reported", 5*time.Second, func(w control.WAN) bool { return w.Error != "" })
 	r.plug(r)
 	if now := r.holdsLease(15 * time.Second); now != addr {
 		r.t.Errorf("the kernel holds %v, before %v", now, addr)
 	}
 	r.answers(dhcpv4.MessageTypeAck, 1, 10*time.Second)
-	w := r.until("bound", 10*time.Second, func(w hooks.WAN) bool { return bound(w) && w.Error == "" })
+	w := r.until("bound", 10*time.Second, func(w control.WAN) bool { return bound(w) && w.Error == "" })
 	if w.Address != addr {
 		r.t.Errorf("status %+v", w)
 	}
@@ -142,7 +143,7 @@ func testParentDeleted(r *router) {
 // testParentDown: somebody sets the parent down. That is undone, and since the
 // line may be another one by now the address is confirmed.
 func testParentDown(r *router) {
-	r.become(hooks.Primary)
+	r.become(intent.Primary)
 	addr := r.holdsLease(time.Second)
 	p, err := r.kernel.LinkByName(parent)
 	r.must(err)
@@ -164,7 +165,7 @@ func testNoCarrier(r *router) {
 	if out, err := r.command("primary", "--wait", "300ms"); err == nil {
 		r.t.Errorf("primary without a cable is fine: %s", out)
 	}
-	r.until("no carrier", 5*time.Second, func(w hooks.WAN) bool { return w.Diagnosis == "no-carrier" })
+	r.until("no carrier", 5*time.Second, func(w control.WAN) bool { return w.Diagnosis == "no-carrier" })
 	r.line.carrier(r, true)
 	start := time.Now()
 	r.holdsLease(10 * time.Second)

@@ -11,7 +11,8 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/lab/nstest"
 )
 
@@ -55,13 +56,13 @@ func testIdentity(l *line) {
 		12: []byte("home"), 60: []byte("example 1.0"), 77: append([]byte{5}, "fiber"...),
 		61: {1, 2, 0x68, 0x71, 0x2e, 0x62, 0x67}, 90: {0, 1, 2}, 125: {0, 0, 0x0d, 0xe9, 0}, 57: {0x05, 0xc0},
 	}
-	a.become(hooks.Primary)
+	a.become(intent.Primary)
 	a.answers(dhcpv4.MessageTypeAck, 2, 10*time.Second) // one of them is a RENEW's
 	if got := a.status().Options; !slices.Equal(got, []string{"125:00000de900"}) {
 		l.t.Errorf("status has the options %q", got)
 	}
-	a.become(hooks.Backup)
-	b.become(hooks.Primary)
+	a.become(intent.Backup)
+	b.become(intent.Primary)
 	var lists [][]byte
 	for _, m := range append(a.sent(), b.sent()...) {
 		for code, value := range want {
@@ -91,15 +92,15 @@ func testRapidCommit(l *line) {
 	s.extra = []string{"--dhcp-rapid-commit"}
 	l.serve(s)
 	r := l.router("option rapidcommit 1")
-	r.become(hooks.Primary)
+	r.become(intent.Primary)
 	r.holdsLease(time.Second)
 	if got, want := r.phases(0), []string{"DISCOVER"}; !slices.Equal(got, want) {
 		l.t.Errorf("sent %q, want %q", got, want)
 	}
 	// A server that has heard of it and a client that does not want it.
 	other := l.router()
-	r.become(hooks.Backup)
-	other.become(hooks.Primary)
+	r.become(intent.Backup)
+	other.become(intent.Primary)
 	if got, want := other.phases(0), []string{"DISCOVER", "REQUEST selecting"}; !slices.Equal(got, want) {
 		l.t.Errorf("without the option: sent %q, want %q", got, want)
 	}
@@ -110,7 +111,7 @@ func testRapidCommit(l *line) {
 func testBroadcast(l *line) {
 	l.serve(hasty(l.kind))
 	r := l.router("option broadcast 1")
-	r.become(hooks.Primary)
+	r.become(intent.Primary)
 	for n := 1; n <= 2; n++ {
 		ack := r.answers(dhcpv4.MessageTypeAck, n, 10*time.Second)
 		if first := n == 1; (ack.Dst()[0] == 0xff) != first {
@@ -128,7 +129,7 @@ func testBroadcast(l *line) {
 func testRelease(l *line) {
 	l.serve(usual(time.Hour))
 	a, b := l.router(), l.router()
-	a.become(hooks.Primary)
+	a.become(intent.Primary)
 	addr := a.holdsLease(time.Second)
 	if out, err := b.command("release"); err == nil {
 		l.t.Errorf("a backup released: %s", out)
@@ -139,7 +140,7 @@ func testRelease(l *line) {
 	if a.holds().index != 0 {
 		l.t.Errorf("after the release the kernel holds %+v", a.holds())
 	}
-	if st := a.status(); st.Role != hooks.Backup || st.State != "standby" {
+	if st := a.status(); st.Role != intent.Backup || st.State != "standby" {
 		l.t.Errorf("status %+v", st)
 	}
 	if got, want := a.phases(0), []string{"DISCOVER", "REQUEST selecting", "RELEASE"}; !slices.Equal(got, want) {
@@ -166,7 +167,7 @@ func testRelease(l *line) {
 	if n := len(b.sent()); n != 0 {
 		l.t.Errorf("the backup sent %d messages", n)
 	}
-	b.become(hooks.Primary)
+	b.become(intent.Primary)
 	b.holdsLease(time.Second)
 }
 
@@ -190,7 +191,7 @@ func testNoServer(l *line) {
 	if out, err := r.command("primary", "--wait", "100ms"); err == nil {
 		l.t.Errorf("primary without a lease is fine: %s", out)
 	}
-	r.until("no answer", 10*time.Second, func(w hooks.WAN) bool { return w.Diagnosis == "no-answer" })
+	r.until("no answer", 10*time.Second, func(w control.WAN) bool { return w.Diagnosis == "no-answer" })
 	l.eventually("a second DISCOVER", 10*time.Second, func() bool { return len(r.sent()) == 2 })
 	l.serve(usual(time.Hour))
 	r.until("bound", 20*time.Second, bound)
@@ -218,7 +219,7 @@ func testUnexpected(l *line) {
 	if out, err := r.command("primary", "--wait", "100ms"); err == nil {
 		l.t.Errorf("primary without a lease is fine: %s", out)
 	}
-	w := r.until("unexpected address", 10*time.Second, func(w hooks.WAN) bool { return w.Diagnosis == "unexpected-address" })
+	w := r.until("unexpected address", 10*time.Second, func(w control.WAN) bool { return w.Diagnosis == "unexpected-address" })
 	if w.Address.IsValid() || !strings.Contains(w.Detail, "100.64.10.0/24") {
 		l.t.Errorf("status %+v", w)
 	}
@@ -237,7 +238,7 @@ func testUnexpected(l *line) {
 func testKeeperRestarts(l *line) {
 	l.serve(usual(time.Hour))
 	r := l.router()
-	r.become(hooks.Primary)
+	r.become(intent.Primary)
 	addr := r.holdsLease(time.Second)
 	before, changes := r.holds(), len(r.addrs.changes(0))
 	r.keeper.stop(9)

@@ -11,7 +11,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
@@ -53,11 +54,11 @@ func (r *router) routes() (all []string) {
 
 func (r *router) warnings() []string {
 	r.t.Helper()
-	c, err := hooks.Dial(r.ctx, rundir.At(r.dir))
+	c, err := control.Dial(r.ctx, rundir.At(r.dir))
 	r.must(err)
 	defer c.Close()
-	var rep hooks.Report
-	r.must(c.Ask(r.ctx, hooks.Request{Op: hooks.OpStatus}, &rep))
+	var rep control.Report
+	r.must(c.Ask(r.ctx, control.Request{Op: control.OpStatus}, &rep))
 	return rep.Warnings
 }
 
@@ -85,7 +86,7 @@ func testOtherNetworks(l *line) {
 	_, elsewhere, err := net.ParseCIDR("10.77.0.0/16")
 	l.must(err)
 	l.must(r.kernel.RouteAdd(&netlink.Route{LinkIndex: lan.Attrs().Index, Dst: elsewhere, Gw: []byte{192, 168, 10, 9}}))
-	r.become(hooks.Primary)
+	r.become(intent.Primary)
 	r.holdsLease(time.Second)
 	if got, want := r.routes(), []string{"10.0.0.0/8", "default"}; !slices.Equal(got, want) {
 		l.t.Errorf("routes over the WAN %q, want %q", got, want)
@@ -125,7 +126,7 @@ func testOtherAddress(l *line) {
 	if out, err := r.command("primary", "--wait", "100ms"); err == nil {
 		l.t.Errorf("primary without a lease is fine: %s", out)
 	}
-	w := r.until("conflict", 10*time.Second, func(w hooks.WAN) bool { return w.Diagnosis == "conflict" })
+	w := r.until("conflict", 10*time.Second, func(w control.WAN) bool { return w.Diagnosis == "conflict" })
 	if w.Address.IsValid() || !strings.Contains(w.Detail, "network of lan0") || r.holds().addr.IsValid() {
 		l.t.Errorf("status %+v, the kernel holds %+v", w, r.holds())
 	}
@@ -142,7 +143,7 @@ func testOtherAddress(l *line) {
 
 	r.lan("lan0", fmt.Sprintf("%v/24", s.first))
 	l.must(unix.Kill(r.keeper.cmd.Process.Pid, unix.SIGHUP)) // or within 15 s
-	r.until("conflict", 5*time.Second, func(w hooks.WAN) bool { return w.Diagnosis == "conflict" && !w.Address.IsValid() })
+	r.until("conflict", 5*time.Second, func(w control.WAN) bool { return w.Diagnosis == "conflict" && !w.Address.IsValid() })
 	if h := r.holds(); h.addr.IsValid() || h.gateway.IsValid() {
 		l.t.Errorf("the kernel holds %+v", h)
 	}
@@ -171,14 +172,14 @@ func testMTU(l *line) {
 		l.must(r.kernel.LinkSetMTU(p, c.parent))
 		r.configure(c.option)
 		r.keep()
-		r.become(hooks.Primary)
+		r.become(intent.Primary)
 		r.holdsLease(time.Second)
 		wan, err := r.kernel.LinkByName(wanName)
 		l.must(err)
 		if got := wan.Attrs().MTU; got != c.want {
 			l.t.Errorf("lease %d, parent %d, %q: MTU %d, want %d", c.given, c.parent, c.option, got, c.want)
 		}
-		r.become(hooks.Backup)
+		r.become(intent.Backup)
 		l.halt()
 	}
 }

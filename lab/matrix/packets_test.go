@@ -15,7 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/lab/image"
 	"github.com/wanfail/wanfail/lab/nstest"
 )
@@ -47,8 +47,8 @@ func runWanfail(r *router, again bool) (time.Time, func()) {
 		r.keep()
 	}
 	start := time.Now()
-	r.become(hooks.Primary)
-	return start, func() { r.become(hooks.Backup) }
+	r.become(intent.Primary)
+	return start, func() { r.become(intent.Backup) }
 }
 
 // inImage runs a client in a copy of the image that is its own. When it has said

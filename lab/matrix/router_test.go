@@ -18,7 +18,8 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/rundir"
 	"github.com/wanfail/wanfail/lab"
 	"github.com/wanfail/wanfail/lab/nstest"
@@ -89,7 +90,7 @@ func (r *router) keep() {
 	r.t.Helper()
 	r.keeper = start(r.t, r.ns, nil, r.args("keeper")...)
 	r.eventually("the keeper listens", 10*time.Second, func() bool {
-		c, err := hooks.Dial(r.ctx, rundir.At(r.dir))
+		c, err := control.Dial(r.ctx, rundir.At(r.dir))
 		if err != nil {
 			return false
 		}
@@ -106,7 +107,7 @@ func (r *router) command(command ...string) (string, error) {
 }
 
 // become makes the router primary or backup, as a hook does.
-func (r *router) become(role hooks.Role) {
+func (r *router) become(role intent.Role) {
 	r.t.Helper()
 	if out, err := r.command(role.String(), "--wait", "20s"); err != nil {
 		r.t.Fatalf("%s: wanfail %s: %v\n%s", r.port, role, err, out)
@@ -114,13 +115,13 @@ func (r *router) become(role hooks.Role) {
 }
 
 // status is what the keeper says of the WAN.
-func (r *router) status() hooks.WAN {
+func (r *router) status() control.WAN {
 	r.t.Helper()
-	c, err := hooks.Dial(r.ctx, rundir.At(r.dir))
+	c, err := control.Dial(r.ctx, rundir.At(r.dir))
 	r.must(err)
 	defer c.Close()
-	var rep hooks.Report
-	r.must(c.Ask(r.ctx, hooks.Request{Op: hooks.OpStatus}, &rep))
+	var rep control.Report
+	r.must(c.Ask(r.ctx, control.Request{Op: control.OpStatus}, &rep))
 	if len(rep.WANs) != 1 {
 		r.t.Fatalf("status %+v", rep)
 	}
@@ -128,23 +129,23 @@ func (r *router) status() hooks.WAN {
 }
 
 // until waits for a status, of which the keeper tells each change.
-func (r *router) until(what string, limit time.Duration, match func(hooks.WAN) bool) hooks.WAN {
+func (r *router) until(what string, limit time.Duration, match func(control.WAN) bool) control.WAN {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeoutCause(r.ctx, limit, fmt.Errorf("not within %v", limit))
 	defer cancel()
-	c, err := hooks.Dial(ctx, rundir.At(r.dir))
+	c, err := control.Dial(ctx, rundir.At(r.dir))
 	r.must(err)
 	defer c.Close()
-	var rep hooks.Report
-	for err = c.Ask(ctx, hooks.Request{Op: hooks.OpWatch}, &rep); err == nil; {
+	var rep control.Report
+	for err = c.Ask(ctx, control.Request{Op: control.OpWatch}, &rep); err == nil; {
 		if len(rep.WANs) == 1 && match(rep.WANs[0]) {
 			return rep.WANs[0]
 		}
-		rep = hooks.Report{}
+		rep = control.Report{}
 		err = c.Next(ctx, &rep)
 	}
 	r.t.Fatalf("%s: %v; last: %+v", what, err, r.status())
-	return hooks.WAN{}
+	return control.WAN{}
 }
 
 // holding is what the kernel has on the WAN.
@@ -181,7 +182,7 @@ func (l *line) leased(s service) (*router, netip.Prefix) {
 	l.t.Helper()
 	l.serve(s)
 	r := l.router()
-	r.become(hooks.Primary)
+	r.become(intent.Primary)
 	return r, r.holdsLease(time.Second)
 }
 

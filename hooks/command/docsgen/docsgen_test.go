@@ -13,9 +13,9 @@ import (
 	"testing"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/command"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // flat is text without its line breaks, indents and roff.
@@ -104,7 +104,7 @@ func TestUserScriptsInManual(t *testing.T) {
 	if !maps.Equal(told, named) || len(told) < 15 {
 		t.Errorf("scripts are told %v, the manual names %v", slices.Sorted(maps.Keys(told)), slices.Sorted(maps.Keys(named)))
 	}
-	for _, event := range []string{hooks.Primary.String(), hooks.Backup.String(), dhcp.LeaseBound, dhcp.LeaseChanged, dhcp.LeaseLost} {
+	for _, event := range []string{intent.Primary.String(), intent.Backup.String(), dhcp.LeaseBound, dhcp.LeaseChanged, dhcp.LeaseLost} {
 		if !strings.Contains(userScripts, event) {
 			t.Errorf("the manual does not name the event %s", event)
 		}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // Lingering is how long a muted link stays where connections are replicated: the
@@ -20,9 +20,9 @@ const Exited = "exited without notifying"
 
 // Verdict is a role, who asked for it, and by which request.
 type Verdict struct {
-	Role  hooks.Role
+	Role  intent.Role
 	By    string
-	Token hooks.Token // zero: nobody's
+	Token intent.Token // zero: nobody's
 }
 
 // Decision is what intents mean for a router.
@@ -34,11 +34,11 @@ type Decision struct {
 // Decide returns what intents mean for WANs that are bound to instances. The request
 // of a process that has ended no longer counts: gone returns how it ended, nothing
 // if it runs.
-func Decide(is hooks.Intents, instances []string, gone func(hooks.Process) string) Decision {
+func Decide(is intent.Intents, instances []string, gone func(intent.Process) string) Decision {
 	var d Decision
 	for _, instance := range instances {
 		v := wanted(is, instance, gone)
-		if v.Role == hooks.Primary && d.Role == hooks.Backup || d.By == "" {
+		if v.Role == intent.Primary && d.Role == intent.Backup || d.By == "" {
 			d.Verdict = v
 		}
 		d.WANs = append(d.WANs, v)
@@ -50,17 +50,17 @@ func Decide(is hooks.Intents, instances []string, gone func(hooks.Process) strin
 }
 
 // wanted is the verdict on one WAN.
-func wanted(is hooks.Intents, instance string, gone func(hooks.Process) string) Verdict {
+func wanted(is intent.Intents, instance string, gone func(intent.Process) string) Verdict {
 	i, ok := is.For(instance)
 	if !ok {
 		return Verdict{By: Nobody}
 	}
-	if i.Role == hooks.Primary && i.Owner != (hooks.Process{}) {
+	if i.Role == intent.Primary && i.Owner != (intent.Process{}) {
 		if why := gone(i.Owner); why != "" {
 			return Verdict{By: fmt.Sprintf("keepalived[%d] %s", i.Owner.PID, why)}
 		}
 	}
-	if i.Role == hooks.Primary && i.Channel != (hooks.Process{}) {
+	if i.Role == intent.Primary && i.Channel != (intent.Process{}) {
 		if why := gone(i.Channel); why != "" {
 			return Verdict{By: fmt.Sprintf("the reader[%d] of keepalived's FIFO %s; reload keepalived", i.Channel.PID, why)}
 		}
@@ -70,7 +70,7 @@ func wanted(is hooks.Intents, instance string, gone func(hooks.Process) string) 
 
 // Disputes are warnings about roles that were set by hand while keepalived says
 // something else.
-func Disputes(wans []WAN, is hooks.Intents, states hooks.States, gone func(hooks.Process) bool) (all []string) {
+func Disputes(wans []WAN, is intent.Intents, states intent.States, gone func(intent.Process) bool) (all []string) {
 	for _, w := range wans {
 		i, ok := is.For(w.Instance)
 		if d, disputed := states.Disputed(i, w.Instance, gone); ok && disputed {
@@ -82,19 +82,19 @@ func Disputes(wans []WAN, is hooks.Intents, states hooks.States, gone func(hooks
 
 // owners are the processes that intents and reported states depend on, and how long
 // after its end each still counts.
-func owners(is hooks.Intents, states hooks.States) map[hooks.Process]time.Duration {
-	all := map[hooks.Process]time.Duration{}
+func owners(is intent.Intents, states intent.States) map[intent.Process]time.Duration {
+	all := map[intent.Process]time.Duration{}
 	for _, i := range states {
 		all[i.Owner] = 0
 	}
 	for _, i := range is {
-		if i.Role != hooks.Primary {
+		if i.Role != intent.Primary {
 			continue
 		}
-		if i.Channel != (hooks.Process{}) {
+		if i.Channel != (intent.Process{}) {
 			all[i.Channel] = handover
 		}
-		if i.Owner != (hooks.Process{}) {
+		if i.Owner != (intent.Process{}) {
 			all[i.Owner] = 0
 		}
 	}

@@ -4,7 +4,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 )
 
@@ -15,23 +16,23 @@ type Event any
 type (
 	// Started is the first: what is recorded and what an earlier keeper left.
 	Started struct {
-		Intents hooks.Intents
-		States  hooks.States
-		Ended   []hooks.Process // those that intents depend on and that have ended
-		Found   []Found         // of each WAN
+		Intents intent.Intents
+		States  intent.States
+		Ended   []intent.Process // those that intents depend on and that have ended
+		Found   []Found          // of each WAN
 	}
 	// Requested are intents, in whatever way they came. Older ones than are known
 	// change nothing.
 	Requested struct {
-		Intents []hooks.Intent
-		States  hooks.States    // what keepalived said last, where that is recorded
-		Ended   []hooks.Process // as in Started
+		Intents []intent.Intent
+		States  intent.States    // what keepalived said last, where that is recorded
+		Ended   []intent.Process // as in Started
 		// Release gives the lease back when the first of them is executed.
 		Release bool
 	}
 	// Gone tells how a watched process ended.
 	Gone struct {
-		Process hooks.Process
+		Process intent.Process
 		Why     string
 	}
 	// Reached is where a WAN stands.
@@ -44,8 +45,8 @@ type (
 		Epoch    int
 		Settled  bool // they are as ordered last, or cannot be
 		Since    time.Duration
-		Services []hooks.Service
-		Phases   []hooks.Phase // counted from Since
+		Services []control.Service
+		Phases   []control.Phase // counted from Since
 		Problems []string
 	}
 	// Replicated is the end of a job of the replication.
@@ -67,9 +68,9 @@ type (
 
 // Found is what an earlier keeper left of a WAN.
 type Found struct {
-	State hooks.WAN // until the WAN reports
-	Held  bool      // with an address of ours, up or mute
-	Up    bool      // with an address that a remembered lease covers
+	State control.WAN // until the WAN reports
+	Held  bool        // with an address of ours, up or mute
+	Up    bool        // with an address that a remembered lease covers
 }
 
 // Job is one of the replication's.
@@ -77,9 +78,9 @@ type Job string
 
 // The jobs.
 const (
-	Commit Job = hooks.PhaseCommit // put the peer's connections into the kernel
-	Resume Job = hooks.PhaseResync // become the router that sends
-	Yield  Job = hooks.PhaseYield  // prepare for the peer to take over
+	Commit Job = control.PhaseCommit // put the peer's connections into the kernel
+	Resume Job = control.PhaseResync // become the router that sends
+	Yield  Job = control.PhaseYield  // prepare for the peer to take over
 )
 
 // Action is something to be done: one of the types below.
@@ -88,10 +89,10 @@ type Action any
 // The actions.
 type (
 	// Begin announces that a change of role begins.
-	Begin struct{ Role hooks.Role }
+	Begin struct{ Role intent.Role }
 	// SetFallback gives the router the default route of a backup, or takes it away,
 	// which must be done before a WAN is ordered to be primary.
-	SetFallback struct{ Role hooks.Role }
+	SetFallback struct{ Role intent.Role }
 	// Replicate is a job for the replication. It ends those of an older epoch.
 	Replicate struct {
 		Job   Job
@@ -104,7 +105,7 @@ type (
 	}
 	// Turned passes the router's role to user scripts.
 	Turned struct {
-		Role hooks.Role
+		Role intent.Role
 		By   string
 	}
 	// Order is an order to a WAN.
@@ -121,15 +122,15 @@ type (
 	}
 	// Watch a process; its end counts after Grace.
 	Watch struct {
-		Process hooks.Process
+		Process intent.Process
 		Grace   time.Duration
 	}
 	// Unwatch it.
-	Unwatch struct{ Process hooks.Process }
+	Unwatch struct{ Process intent.Process }
 	// Ended is a transition for the log.
 	Ended struct {
 		Text       string
-		Transition hooks.Transition // At is zero
+		Transition control.Transition // At is zero
 	}
 	// Log is a line for the log.
 	Log struct {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 )
 
@@ -19,16 +19,16 @@ type world struct {
 	orders  []wan.Order
 	open    []bool
 	serve   Serve
-	role    hooks.Role
+	role    intent.Role
 	turned  bool
 	job     Replicate     // ordered last
 	commits time.Duration // when the last commit was ordered
 	done    bool          // it has ended
 	reached bool          // a WAN has reached primary since
 	lower   bool          // a lower advert was received
-	watched map[hooks.Process]bool
-	known   hooks.Intents
-	dead    map[hooks.Process]bool
+	watched map[intent.Process]bool
+	known   intent.Intents
+	dead    map[intent.Process]bool
 	trace   []string
 }
 
@@ -46,7 +46,7 @@ func (w *world) step(e Event) {
 		w.trace = append(w.trace, fmt.Sprintf("    %T %+v", a, a))
 		w.execute(a)
 	}
-	d := Decide(w.known, w.m.instances, func(p hooks.Process) string {
+	d := Decide(w.known, w.m.instances, func(p intent.Process) string {
 		if w.dead[p] {
 			return Exited
 		}
@@ -55,7 +55,7 @@ func (w *world) step(e Event) {
 	for i, v := range d.WANs {
 		w.must(w.orders[i].Role == v.Role, "WAN %d is ordered to be %s, want %s", i, w.orders[i].Role, v.Role)
 	}
-	w.must(w.role == d.Role && w.serve.Up == (d.Role == hooks.Primary), "the router is %s and serves: %v, want %s", w.role, w.serve.Up, d.Role)
+	w.must(w.role == d.Role && w.serve.Up == (d.Role == intent.Primary), "the router is %s and serves: %v, want %s", w.role, w.serve.Up, d.Role)
 }
 
 func (w *world) execute(a Action) {
@@ -65,11 +65,11 @@ func (w *world) execute(a Action) {
 		w.must(before.Epoch == 0 || a.Order.Role != before.Role, "WAN %d is ordered the same again", a.WAN)
 		w.must(a.Order.Epoch > before.Epoch, "epoch %d after %d", a.Order.Epoch, before.Epoch)
 		w.must(!a.Order.Open || w.gateMayOpen(), "an order with an open gate before the commit has ended")
-		w.must(!a.Order.Release || a.Order.Role == hooks.Backup, "a primary releases")
+		w.must(!a.Order.Release || a.Order.Role == intent.Backup, "a primary releases")
 		w.orders[a.WAN], w.open[a.WAN] = a.Order, a.Order.Open
 	case OpenGate:
 		w.must(w.gateMayOpen(), "the gate opens before the commit has ended")
-		w.must(w.orders[a.WAN].Epoch == a.Epoch && w.orders[a.WAN].Role == hooks.Primary && !w.open[a.WAN], "a gate that nobody waits at opens")
+		w.must(w.orders[a.WAN].Epoch == a.Epoch && w.orders[a.WAN].Role == intent.Primary && !w.open[a.WAN], "a gate that nobody waits at opens")
 		w.open[a.WAN] = true
 	case Serve:
 		w.must(a.Epoch > w.serve.Epoch, "services are ordered anew in the same epoch")
@@ -80,15 +80,15 @@ func (w *world) execute(a Action) {
 	case Replicate:
 		switch a.Job {
 		case Commit:
-			if w.role == hooks.Primary && w.turned { // of a reclaim
+			if w.role == intent.Primary && w.turned { // of a reclaim
 				w.must(w.lower && w.reached && a.Epoch == w.serve.Epoch, "a primary commits")
 				break
 			}
 			w.commits, w.done, w.reached = w.now, false, false
 		case Resume:
-			w.must(w.role == hooks.Primary && w.job == Replicate{Commit, a.Epoch} && w.reached, "Resume after %+v, an address is there: %v", w.job, w.reached)
+			w.must(w.role == intent.Primary && w.job == Replicate{Commit, a.Epoch} && w.reached, "Resume after %+v, an address is there: %v", w.job, w.reached)
 		case Yield:
-			w.must(w.role == hooks.Primary, "a backup yields")
+			w.must(w.role == intent.Primary, "a backup yields")
 		}
 		w.job = a
 	case Watch:
@@ -102,13 +102,13 @@ func (w *world) execute(a Action) {
 func (w *world) gateMayOpen() bool { return w.done || w.now >= w.commits+CommitLimit }
 
 // intent is a request, sometimes an older one.
-func (w *world) intent() hooks.Intent {
-	i := hooks.Intent{Role: hooks.Role(w.next() % 2), Token: hooks.Token{Ticks: uint64(w.now/time.Millisecond) - uint64(w.next()%8)*100, PID: int(w.next())}}
+func (w *world) intent() intent.Intent {
+	i := intent.Intent{Role: intent.Role(w.next() % 2), Token: intent.Token{Ticks: uint64(w.now/time.Millisecond) - uint64(w.next()%8)*100, PID: int(w.next())}}
 	i.Scope = []string{"", "VI_1", "VI_2", "VI_3"}[w.next()%4]
 	if w.next()%2 == 0 {
 		i.Owner = process(int(w.next()%4) + 1)
 	}
-	if i.Owner != (hooks.Process{}) && w.next()%4 == 0 {
+	if i.Owner != (intent.Process{}) && w.next()%4 == 0 {
 		i.Channel = process(int(w.next()%4) + 10)
 	}
 	return i
@@ -118,8 +118,8 @@ func (w *world) happen() {
 	switch w.next() % 9 {
 	case 0, 1, 2:
 		i := w.intent()
-		e := Requested{Intents: []hooks.Intent{i}, Release: i.Role == hooks.Backup && w.next()%8 == 0}
-		for _, p := range []hooks.Process{i.Owner, i.Channel} {
+		e := Requested{Intents: []intent.Intent{i}, Release: i.Role == intent.Backup && w.next()%8 == 0}
+		for _, p := range []intent.Process{i.Owner, i.Channel} {
 			if w.dead[p] {
 				e.Ended = append(e.Ended, p)
 			}
@@ -135,10 +135,10 @@ func (w *world) happen() {
 	case 4:
 		i := int(w.next()) % len(w.orders)
 		o := w.orders[i]
-		settled := w.next()%2 == 0 && (o.Role == hooks.Backup || w.open[i])
+		settled := w.next()%2 == 0 && (o.Role == intent.Backup || w.open[i])
 		if w.next()%4 == 0 {
 			o.Epoch--
-		} else if settled && o.Role == hooks.Primary {
+		} else if settled && o.Role == intent.Primary {
 			w.reached = true
 		}
 		w.step(Reached{i, wan.State{Epoch: o.Epoch, Settled: settled}})
@@ -168,7 +168,7 @@ func try(next func() byte, n int) (violated string, trace []string) {
 	w := &world{
 		m: New(Config{WANs: wans, Replicated: true}, nil), now: time.Hour, next: next,
 		orders: make([]wan.Order, len(wans)), open: make([]bool, len(wans)),
-		watched: map[hooks.Process]bool{}, dead: map[hooks.Process]bool{}, commits: -time.Hour,
+		watched: map[intent.Process]bool{}, dead: map[intent.Process]bool{}, commits: -time.Hour,
 	}
 	defer func() {
 		if v, ok := recover().(violation); ok {

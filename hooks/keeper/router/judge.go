@@ -1,21 +1,22 @@
 package router
 
 import (
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // Intents are the newest ones known.
-func (m *Machine) Intents() hooks.Intents { return m.intents }
+func (m *Machine) Intents() intent.Intents { return m.intents }
 
 // Role is the router's.
-func (m *Machine) Role() hooks.Role { return m.role }
+func (m *Machine) Role() intent.Role { return m.role }
 
 // Knows reports whether an intent, or one that makes it obsolete, is known.
-func (m *Machine) Knows(i hooks.Intent) bool { return m.intents.Holds(i) }
+func (m *Machine) Knows(i intent.Intent) bool { return m.intents.Holds(i) }
 
 // Already reports whether nothing has to be done for a request that is about to
 // be made. The record may have told of this very one before.
-func (m *Machine) Already(i hooks.Intent) bool {
+func (m *Machine) Already(i intent.Intent) bool {
 	for _, n := range m.covered(i.Scope) {
 		if w := &m.wans[n]; w.ordered.Role != i.Role || !w.settled() {
 			return false
@@ -26,11 +27,11 @@ func (m *Machine) Already(i hooks.Intent) bool {
 
 // Judge compares a request with what is. Not done: the answer says what is
 // missing.
-func (m *Machine) Judge(i hooks.Intent) (a hooks.Answer, done bool) {
+func (m *Machine) Judge(i intent.Intent) (a control.Answer, done bool) {
 	if newer, ok := m.intents.Supersedes(i.Scope, i.Token); ok {
-		return hooks.Answer{Outcome: hooks.Superseded, Role: newer.Role, By: newer.By()}, true
+		return control.Answer{Outcome: control.Superseded, Role: newer.Role, By: newer.By()}, true
 	}
-	a = hooks.Answer{Outcome: hooks.Reached, Role: i.Role, Problems: m.problems(i.Scope)}
+	a = control.Answer{Outcome: control.Reached, Role: i.Role, Problems: m.problems(i.Scope)}
 	if t := m.current; t != nil {
 		now := *t
 		now.Phases = m.phases(t)
@@ -49,7 +50,7 @@ func (m *Machine) Judge(i hooks.Intent) (a hooks.Answer, done bool) {
 		done = done && w.settled()
 	}
 	if len(a.Problems) > 0 {
-		a.Outcome = hooks.Degraded
+		a.Outcome = control.Degraded
 	}
 	return a, done
 }

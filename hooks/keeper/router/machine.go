@@ -5,7 +5,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 )
 
@@ -35,17 +36,17 @@ type Machine struct {
 	config    Config
 	instances []string
 
-	intents hooks.Intents
-	states  hooks.States             // what keepalived said last
-	owners  map[hooks.Process]string // how each watched process ended; empty: it runs
+	intents intent.Intents
+	states  intent.States             // what keepalived said last
+	owners  map[intent.Process]string // how each watched process ended; empty: it runs
 
 	started bool
 	epoch   int
-	role    hooks.Role
+	role    intent.Role
 	since   time.Duration
 	by      string
-	release hooks.Token // of the request that gives the lease back
-	cause   hooks.Token // of the request that was ordered last
+	release intent.Token // of the request that gives the lease back
+	cause   intent.Token // of the request that was ordered last
 	wans    []member
 
 	serving Serve  // what was ordered
@@ -81,9 +82,9 @@ func (w *member) settled() bool { return w.state.Epoch == w.ordered.Epoch && w.s
 
 // New makes the machine of a router. unseen are its services, before anybody has
 // looked.
-func New(c Config, unseen []hooks.Service) *Machine {
+func New(c Config, unseen []control.Service) *Machine {
 	m := &Machine{
-		config: c, owners: map[hooks.Process]string{}, faults: map[Job]string{},
+		config: c, owners: map[intent.Process]string{}, faults: map[Job]string{},
 		wans: make([]member, len(c.WANs)), served: Served{Services: unseen}, by: Nobody,
 	}
 	for _, w := range c.WANs {
@@ -147,7 +148,7 @@ func (m *Machine) Wake() time.Duration {
 func (m *Machine) act(a Action) { m.out = append(m.out, a) }
 
 // takeIntents adds intents. A process that has ended need not be watched.
-func (m *Machine) takeIntents(is []hooks.Intent, states hooks.States, ended []hooks.Process) {
+func (m *Machine) takeIntents(is []intent.Intent, states intent.States, ended []intent.Process) {
 	for _, p := range ended {
 		if m.owners[p] == "" {
 			m.owners[p] = Exited
@@ -163,14 +164,14 @@ func (m *Machine) takeIntents(is []hooks.Intent, states hooks.States, ended []ho
 }
 
 // gone reports whether a process has ended, or is about to.
-func (m *Machine) gone(p hooks.Process) bool { return m.owners[p] != "" }
+func (m *Machine) gone(p intent.Process) bool { return m.owners[p] != "" }
 
 // own watches each process that an intent depends on, and no other.
 func (m *Machine) own() {
 	needed := owners(m.intents, m.states)
 	// In their order, so that a step is the same each time.
-	for _, i := range slices.Concat([]hooks.Intent(m.intents), []hooks.Intent(m.states)) {
-		for _, p := range []hooks.Process{i.Owner, i.Channel} {
+	for _, i := range slices.Concat([]intent.Intent(m.intents), []intent.Intent(m.states)) {
+		for _, p := range []intent.Process{i.Owner, i.Channel} {
 			grace, isNeeded := needed[p]
 			if _, watched := m.owners[p]; isNeeded && !watched {
 				m.owners[p] = ""
@@ -207,16 +208,16 @@ func (m *Machine) decide() {
 
 // Decision is what the known intents mean.
 func (m *Machine) Decision() Decision {
-	return Decide(m.intents, m.instances, func(p hooks.Process) string { return m.owners[p] })
+	return Decide(m.intents, m.instances, func(p intent.Process) string { return m.owners[p] })
 }
 
 // begin orders what has changed. WANs that follow others to the role that the
 // router is on its way to take part in that transition.
-func (m *Machine) begin(role hooks.Role, news Verdict, changed map[int]Verdict) {
+func (m *Machine) begin(role intent.Role, news Verdict, changed map[int]Verdict) {
 	if !m.joins(role, changed) {
 		m.abandon()
 		m.epoch++
-		m.current = &transition{epoch: m.epoch, at: m.now, Transition: hooks.Transition{Role: role, By: news.By}}
+		m.current = &transition{epoch: m.epoch, at: m.now, Transition: control.Transition{Role: role, By: news.By}}
 	}
 	m.cause = news.Token
 	m.act(Begin{role})
@@ -228,8 +229,8 @@ func (m *Machine) begin(role hooks.Role, news Verdict, changed map[int]Verdict) 
 		if !isNew {
 			continue
 		}
-		o := wan.Order{Epoch: m.epoch, Role: v.Role, Open: v.Role == hooks.Primary && m.gate == 0}
-		o.Release = v.Role == hooks.Backup && v.Token != (hooks.Token{}) && v.Token == m.release
+		o := wan.Order{Epoch: m.epoch, Role: v.Role, Open: v.Role == intent.Primary && m.gate == 0}
+		o.Release = v.Role == intent.Backup && v.Token != (intent.Token{}) && v.Token == m.release
 		if m.config.Replicated {
 			o.Linger = Lingering
 		}
@@ -241,7 +242,7 @@ func (m *Machine) begin(role hooks.Role, news Verdict, changed map[int]Verdict) 
 
 // joins reports whether the changes continue the transition under way and revert
 // nothing of it.
-func (m *Machine) joins(role hooks.Role, changed map[int]Verdict) bool {
+func (m *Machine) joins(role intent.Role, changed map[int]Verdict) bool {
 	if m.current == nil || role != m.role {
 		return false
 	}
@@ -254,14 +255,14 @@ func (m *Machine) joins(role hooks.Role, changed map[int]Verdict) bool {
 }
 
 // turn does what the role of the whole router asks for, beside its WANs.
-func (m *Machine) turn(role hooks.Role, by string) {
+func (m *Machine) turn(role intent.Role, by string) {
 	m.act(SetFallback{role})
 	clear(m.faults)
 	m.gate, m.resumed, m.reclaiming, m.again = 0, true, false, false
 	switch {
-	case role == hooks.Primary && !m.started && slices.ContainsFunc(m.wans, func(w member) bool { return w.found.Up }):
+	case role == intent.Primary && !m.started && slices.ContainsFunc(m.wans, func(w member) bool { return w.found.Up }):
 		// It was primary before this keeper came: the connections are the kernel's own.
-	case role == hooks.Primary:
+	case role == intent.Primary:
 		m.resumed = false
 		m.replicate(Commit)
 		if m.config.Replicated {
@@ -276,7 +277,7 @@ func (m *Machine) turn(role hooks.Role, by string) {
 		m.flaps.turned(m)
 	}
 	m.role, m.since, m.by = role, m.now, by
-	m.serving = Serve{Epoch: m.epoch, Up: role == hooks.Primary}
+	m.serving = Serve{Epoch: m.epoch, Up: role == intent.Primary}
 	m.act(m.serving)
 	m.act(Turned{role, by})
 }
@@ -294,7 +295,7 @@ func (m *Machine) openGate() {
 	}
 	m.gate = 0
 	for i, w := range m.wans {
-		if w.ordered.Role == hooks.Primary {
+		if w.ordered.Role == intent.Primary {
 			m.act(OpenGate{i, w.ordered.Epoch})
 		}
 	}
@@ -302,11 +303,11 @@ func (m *Machine) openGate() {
 
 // resume lets the replication follow once a promoted address is up.
 func (m *Machine) resume() {
-	if m.role != hooks.Primary || m.resumed {
+	if m.role != intent.Primary || m.resumed {
 		return
 	}
 	for _, w := range m.wans {
-		if w.ordered.Role == hooks.Primary && w.settled() {
+		if w.ordered.Role == intent.Primary && w.settled() {
 			m.resumed = true
 			if m.config.Replicated {
 				m.act(Replicate{Resume, m.serving.Epoch})
@@ -318,7 +319,7 @@ func (m *Machine) resume() {
 
 // replicated takes the end of a job of the replication.
 func (m *Machine) replicated(e Replicated) {
-	p := hooks.Phase{Name: string(e.Job), Took: e.Took}
+	p := control.Phase{Name: string(e.Job), Took: e.Took}
 	if e.Err != nil {
 		p.Error = e.Err.Error()
 	}
@@ -342,7 +343,7 @@ func (m *Machine) replicated(e Replicated) {
 func (m *Machine) reclaim(e LowerAdvert) {
 	primary := false
 	for i, w := range m.wans {
-		if (hooks.Intent{Scope: e.Scope}).Covers(m.instances[i]) && w.ordered.Role == hooks.Primary {
+		if (intent.Intent{Scope: e.Scope}).Covers(m.instances[i]) && w.ordered.Role == intent.Primary {
 			m.act(Announce{i, e.Reason})
 			primary = true
 		}

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 )
 
@@ -24,24 +24,24 @@ func TestMachine(t *testing.T) {
 	}{
 		"the same role again does something": {true, nil, func(r *rig) {
 			r.primary()
-			r.do(r.ask(hooks.Primary), "")
-			r.do(r.of(hooks.Primary, "VI_1", 0, 0), "")
+			r.do(r.ask(intent.Primary), "")
+			r.do(r.of(intent.Primary, "VI_1", 0, 0), "")
 		}},
 		"an older request counts": {true, nil, func(r *rig) {
-			old := r.ask(hooks.Backup)
+			old := r.ask(intent.Backup)
 			r.primary()
 			r.do(old, "")
 		}},
 		"without replication something waits for it": {false, nil, func(r *rig) {
 			r.boot()
-			r.do(r.ask(hooks.Primary), "fallback primary; serve 2 true; turned primary; order 0 2 primary open")
+			r.do(r.ask(intent.Primary), "fallback primary; serve 2 true; turned primary; order 0 2 primary open")
 			r.do(reached(0, 2), "")
 			r.do(served(2), "ended: is primary")
-			r.do(r.ask(hooks.Backup), "fallback backup; serve 3 false; turned backup; order 0 3 backup")
+			r.do(r.ask(intent.Backup), "fallback backup; serve 3 false; turned backup; order 0 3 backup")
 		}},
 		"Resume comes before the address": {true, nil, func(r *rig) {
 			r.boot()
-			r.step(r.ask(hooks.Primary))
+			r.step(r.ask(intent.Primary))
 			r.do(Replicated{Job: Commit, Epoch: 2}, "gate 0 2")
 			r.do(Reached{0, wan.State{Epoch: 2}}, "")
 			r.do(reached(0, 1), "") // of the role before
@@ -50,7 +50,7 @@ func TestMachine(t *testing.T) {
 		}},
 		"a commit that hangs keeps the address out for good": {true, nil, func(r *rig) {
 			r.boot()
-			r.step(r.ask(hooks.Primary))
+			r.step(r.ask(intent.Primary))
 			r.after(CommitLimit-1).do(Woke{}, "")
 			if at := r.m.Wake(); at != r.now+1 {
 				r.t.Errorf("woken in %v", at-r.now)
@@ -63,14 +63,14 @@ func TestMachine(t *testing.T) {
 		}},
 		"a commit that fails keeps the address out": {true, nil, func(r *rig) {
 			r.boot()
-			r.step(r.ask(hooks.Primary))
+			r.step(r.ask(intent.Primary))
 			r.do(Replicated{Job: Commit, Epoch: 2, Err: errTest}, "gate 0 2")
 		}},
 		"the commit of an older promotion opens the gate": {true, nil, func(r *rig) {
 			r.boot()
-			r.step(r.ask(hooks.Primary))
-			r.step(r.ask(hooks.Backup))
-			r.step(r.ask(hooks.Primary))
+			r.step(r.ask(intent.Primary))
+			r.step(r.ask(intent.Backup))
+			r.step(r.ask(intent.Primary))
 			r.do(Replicated{Job: Commit, Epoch: 2}, "")
 			r.do(Replicated{Job: Yield, Epoch: 3}, "")
 			r.do(Replicated{Job: Resume, Epoch: 4}, "")
@@ -78,7 +78,7 @@ func TestMachine(t *testing.T) {
 		}},
 		"a returning backup touches the replication": {true, nil, func(r *rig) {
 			r.boot()
-			r.do(r.of(hooks.Backup, "VI_1", 10, 0), "watch 10 0s")
+			r.do(r.of(intent.Backup, "VI_1", 10, 0), "watch 10 0s")
 		}},
 		"a restarted keeper that finds a backup in place of a primary does not yield": {true, nil, func(r *rig) {
 			r.do(Started{Found: []Found{{Held: true, Up: true}}}, "fallback backup; yield 1; serve 1 false; turned backup; order 0 1 backup linger")
@@ -87,40 +87,40 @@ func TestMachine(t *testing.T) {
 			r.do(Started{Found: []Found{{Held: true}}}, "fallback backup; yield 1; serve 1 false; turned backup; order 0 1 backup linger")
 		}},
 		"a restarted keeper commits anew": {true, nil, func(r *rig) {
-			r.do(Started{Intents: hooks.Intents{r.intent(hooks.Primary)}, Found: []Found{{Held: true, Up: true}}},
+			r.do(Started{Intents: intent.Intents{r.intent(intent.Primary)}, Found: []Found{{Held: true, Up: true}}},
 				"fallback primary; serve 1 true; turned primary; order 0 1 primary open linger")
 			r.do(served(1), "")
 			r.do(reached(0, 1), "ended: is primary") // and it does not resume
 		}},
 		"a restarted keeper takes a mute link for its own connections": {true, nil, func(r *rig) {
-			r.do(Started{Intents: hooks.Intents{r.intent(hooks.Primary)}, Found: []Found{{Held: true}}},
+			r.do(Started{Intents: intent.Intents{r.intent(intent.Primary)}, Found: []Found{{Held: true}}},
 				"fallback primary; commit 1; serve 1 true; turned primary; order 0 1 primary linger")
 		}},
 		"a demotion does not yield": {true, nil, func(r *rig) {
 			r.primary()
-			r.do(r.ask(hooks.Backup), "fallback backup; yield 3; serve 3 false; turned backup; order 0 3 backup linger")
+			r.do(r.ask(intent.Backup), "fallback backup; yield 3; serve 3 false; turned backup; order 0 3 backup linger")
 			r.do(reached(0, 3), "")
 			r.do(served(3), "ended: is backup")
 		}},
 		"a promotion that is taken back stays on its way": {true, nil, func(r *rig) {
 			r.boot()
-			r.step(r.ask(hooks.Primary))
-			r.do(r.ask(hooks.Backup), "fallback backup; yield 3; serve 3 false; turned backup; order 0 3 backup linger; ended: superseded on the way to primary")
+			r.step(r.ask(intent.Primary))
+			r.do(r.ask(intent.Backup), "fallback backup; yield 3; serve 3 false; turned backup; order 0 3 backup linger; ended: superseded on the way to primary")
 		}},
 		"a keepalived that died counts": {false, nil, func(r *rig) {
 			r.boot()
-			r.do(r.of(hooks.Primary, "", 10, 0), "watch 10 0s; fallback primary; serve 2 true; turned primary; order 0 2 primary open")
+			r.do(r.of(intent.Primary, "", 10, 0), "watch 10 0s; fallback primary; serve 2 true; turned primary; order 0 2 primary open")
 			r.do(Gone{process(11), Exited}, "")
 			r.do(Gone{process(10), Exited}, "fallback backup; serve 3 false; turned backup; order 0 3 backup; ended: superseded on the way to primary")
 			if r.m.by != "keepalived[10] "+Exited {
 				r.t.Errorf("by %q", r.m.by)
 			}
 			r.do(Gone{process(10), "is being stopped"}, "")
-			r.do(r.of(hooks.Primary, "", 12, 0), "watch 12 0s; unwatch 10; fallback primary; serve 4 true; turned primary; order 0 4 primary open; ended: superseded on the way to backup")
+			r.do(r.of(intent.Primary, "", 12, 0), "watch 12 0s; unwatch 10; fallback primary; serve 4 true; turned primary; order 0 4 primary open; ended: superseded on the way to backup")
 		}},
 		"a dead reader of the FIFO counts": {false, nil, func(r *rig) {
 			r.boot()
-			r.do(r.of(hooks.Primary, "", 10, 11), "watch 10 0s; watch 11 1s; fallback primary; serve 2 true; turned primary; order 0 2 primary open")
+			r.do(r.of(intent.Primary, "", 10, 11), "watch 10 0s; watch 11 1s; fallback primary; serve 2 true; turned primary; order 0 2 primary open")
 			r.do(Gone{process(11), Exited}, "fallback backup; serve 3 false; turned backup; order 0 3 backup; ended: superseded on the way to primary")
 			if !strings.Contains(r.m.by, "reload keepalived") {
 				r.t.Errorf("by %q", r.m.by)
@@ -128,79 +128,79 @@ func TestMachine(t *testing.T) {
 		}},
 		"a request of a dead keepalived makes a primary for a moment": {false, nil, func(r *rig) {
 			r.boot()
-			e := r.of(hooks.Primary, "", 10, 11)
-			e.Ended = []hooks.Process{process(10)}
+			e := r.of(intent.Primary, "", 10, 11)
+			e.Ended = []intent.Process{process(10)}
 			r.do(e, "watch 11 1s")
 		}},
 		"a record of a dead keepalived makes a primary for a moment": {false, nil, func(r *rig) {
-			e := r.of(hooks.Primary, "", 10, 0)
-			r.do(Started{Intents: e.Intents, Ended: []hooks.Process{process(10)}}, "fallback backup; serve 1 false; turned backup; order 0 1 backup")
+			e := r.of(intent.Primary, "", 10, 0)
+			r.do(Started{Intents: e.Intents, Ended: []intent.Process{process(10)}}, "fallback backup; serve 1 false; turned backup; order 0 1 backup")
 		}},
 		"the death of a keepalived that asked for backup counts": {false, nil, func(r *rig) {
 			r.boot()
-			r.do(r.of(hooks.Backup, "", 10, 11), "watch 10 0s")
+			r.do(r.of(intent.Backup, "", 10, 11), "watch 10 0s")
 			r.do(Gone{process(10), Exited}, "")
 		}},
 		"a person's request ends with a keepalived": {false, nil, func(r *rig) {
 			r.boot()
-			r.step(r.of(hooks.Primary, "", 10, 0))
-			r.do(r.ask(hooks.Primary), "")
+			r.step(r.of(intent.Primary, "", 10, 0))
+			r.do(r.ask(intent.Primary), "")
 			r.do(Gone{process(10), Exited}, "")
 		}},
 		"services stop although another WAN stays primary": {true, two, func(r *rig) {
 			r.do(Started{}, "fallback backup; serve 1 false; turned backup; order 0 1 backup linger; order 1 1 backup linger")
-			r.do(r.of(hooks.Primary, "VI_1", 0, 0), "fallback primary; commit 2; serve 2 true; turned primary; order 0 2 primary linger; ended: superseded on the way to backup")
-			r.do(r.of(hooks.Primary, "VI_2", 0, 0), "order 1 2 primary linger") // more of the same transition
+			r.do(r.of(intent.Primary, "VI_1", 0, 0), "fallback primary; commit 2; serve 2 true; turned primary; order 0 2 primary linger; ended: superseded on the way to backup")
+			r.do(r.of(intent.Primary, "VI_2", 0, 0), "order 1 2 primary linger") // more of the same transition
 			r.do(Replicated{Job: Commit, Epoch: 2}, "gate 0 2; gate 1 2")
 			r.do(served(2), "")
 			r.do(reached(0, 2), "resync 2")
 			r.do(reached(1, 2), "ended: is primary")
-			r.do(r.of(hooks.Backup, "VI_1", 0, 0), "order 0 3 backup linger")
+			r.do(r.of(intent.Backup, "VI_1", 0, 0), "order 0 3 backup linger")
 			r.do(reached(0, 3), "ended: is primary")
-			r.do(r.of(hooks.Backup, "VI_2", 0, 0), "fallback backup; yield 4; serve 4 false; turned backup; order 1 4 backup linger")
+			r.do(r.of(intent.Backup, "VI_2", 0, 0), "fallback backup; yield 4; serve 4 false; turned backup; order 1 4 backup linger")
 		}},
 		"a WAN that follows later waits for a gate that is open": {true, two, func(r *rig) {
 			r.step(Started{})
-			r.step(r.of(hooks.Primary, "VI_1", 0, 0))
+			r.step(r.of(intent.Primary, "VI_1", 0, 0))
 			r.step(Replicated{Job: Commit, Epoch: 2})
-			r.do(r.of(hooks.Primary, "VI_2", 0, 0), "order 1 2 primary open linger")
+			r.do(r.of(intent.Primary, "VI_2", 0, 0), "order 1 2 primary open linger")
 		}},
 		"a WAN that changes twice within a transition is lost": {true, two, func(r *rig) {
 			r.step(Started{})
-			r.step(r.of(hooks.Primary, "VI_1", 0, 0))
-			r.do(r.of(hooks.Primary, "VI_2", 0, 0), "order 1 2 primary linger")
-			r.do(r.of(hooks.Backup, "VI_2", 0, 0), "order 1 3 backup linger; ended: superseded on the way to primary")
-			r.do(r.of(hooks.Primary, "VI_2", 0, 0), "order 1 4 primary linger; ended: superseded on the way to primary")
+			r.step(r.of(intent.Primary, "VI_1", 0, 0))
+			r.do(r.of(intent.Primary, "VI_2", 0, 0), "order 1 2 primary linger")
+			r.do(r.of(intent.Backup, "VI_2", 0, 0), "order 1 3 backup linger; ended: superseded on the way to primary")
+			r.do(r.of(intent.Primary, "VI_2", 0, 0), "order 1 4 primary linger; ended: superseded on the way to primary")
 			r.do(Replicated{Job: Commit, Epoch: 2}, "gate 0 2; gate 1 4")
 		}},
 		"a request of another instance counts": {true, two, func(r *rig) {
 			r.step(Started{})
-			r.do(r.of(hooks.Primary, "VI_3", 0, 0), "")
-			r.do(r.ask(hooks.Primary), "fallback primary; commit 2; serve 2 true; turned primary; order 0 2 primary linger; order 1 2 primary linger; ended: superseded on the way to backup")
+			r.do(r.of(intent.Primary, "VI_3", 0, 0), "")
+			r.do(r.ask(intent.Primary), "fallback primary; commit 2; serve 2 true; turned primary; order 0 2 primary linger; order 1 2 primary linger; ended: superseded on the way to backup")
 		}},
 		"an older request for all deletes a newer one for one instance": {false, two, func(r *rig) {
 			r.step(Started{})
-			all := r.ask(hooks.Backup)
-			r.do(r.of(hooks.Primary, "VI_1", 0, 0), "fallback primary; serve 2 true; turned primary; order 0 2 primary open; ended: superseded on the way to backup")
+			all := r.ask(intent.Backup)
+			r.do(r.of(intent.Primary, "VI_1", 0, 0), "fallback primary; serve 2 true; turned primary; order 0 2 primary open; ended: superseded on the way to backup")
 			r.do(all, "")
-			if r.m.Role() != hooks.Primary {
+			if r.m.Role() != intent.Primary {
 				r.t.Error("backup")
 			}
 		}},
 		"release gives the lease back without being asked": {true, nil, func(r *rig) {
 			r.primary()
-			e := r.ask(hooks.Backup)
+			e := r.ask(intent.Backup)
 			e.Release = true
 			r.do(e, "fallback backup; yield 3; serve 3 false; turned backup; order 0 3 backup linger release")
-			r.step(r.ask(hooks.Primary))
-			r.do(r.ask(hooks.Backup), "fallback backup; yield 5; serve 5 false; turned backup; order 0 5 backup linger; ended: superseded on the way to primary")
+			r.step(r.ask(intent.Primary))
+			r.do(r.ask(intent.Backup), "fallback backup; yield 5; serve 5 false; turned backup; order 0 5 backup linger; ended: superseded on the way to primary")
 		}},
 		"a boot without a request releases": {true, nil, func(r *rig) {
-			r.do(Started{Intents: hooks.Intents{}}, "fallback backup; serve 1 false; turned backup; order 0 1 backup linger")
+			r.do(Started{Intents: intent.Intents{}}, "fallback backup; serve 1 false; turned backup; order 0 1 backup linger")
 		}},
 		"a transition ends before its services": {true, nil, func(r *rig) {
 			r.boot()
-			r.step(r.ask(hooks.Primary))
+			r.step(r.ask(intent.Primary))
 			r.do(reached(0, 2), "resync 2")
 			r.do(served(1), "")
 			r.do(Served{Epoch: 2}, "")
@@ -209,7 +209,7 @@ func TestMachine(t *testing.T) {
 		"the MAC moved, and a backup announces it": {true, two, func(r *rig) {
 			r.step(Started{})
 			r.do(LowerAdvert{}, "")
-			r.step(r.of(hooks.Primary, "VI_2", 0, 0))
+			r.step(r.of(intent.Primary, "VI_2", 0, 0))
 			r.do(LowerAdvert{"VI_1", "x"}, "")
 			r.do(LowerAdvert{"VI_2", "x"}, "announce 1") // its promotion commits and resumes anyway
 			r.do(LowerAdvert{"", "x"}, "announce 1")
@@ -232,22 +232,22 @@ func TestMachine(t *testing.T) {
 				r.t.Errorf("phases of the transition: %+v", last.Phases)
 			}
 			r.do(LowerAdvert{}, "announce 0; commit 2")
-			r.do(r.ask(hooks.Backup), "fallback backup; yield 3; serve 3 false; turned backup; order 0 3 backup linger")
+			r.do(r.ask(intent.Backup), "fallback backup; yield 3; serve 3 false; turned backup; order 0 3 backup linger")
 			r.do(Replicated{Job: Commit, Epoch: 2}, "")
 			r.do(Replicated{Job: Yield, Epoch: 3}, "")
 			r.do(LowerAdvert{}, "")
 		}},
 		"without replication something is taken back": {false, nil, func(r *rig) {
 			r.boot()
-			r.step(r.ask(hooks.Primary))
+			r.step(r.ask(intent.Primary))
 			r.step(reached(0, 2))
 			r.do(LowerAdvert{}, "announce 0")
 		}},
 		"a change of one WAN is said to be another one's": {true, two, func(r *rig) {
 			r.step(Started{})
-			r.step(r.of(hooks.Primary, "VI_1", 0, 0))
-			r.step(r.of(hooks.Primary, "VI_2", 0, 0))
-			r.step(r.of(hooks.Backup, "VI_1", 0, 0))
+			r.step(r.of(intent.Primary, "VI_1", 0, 0))
+			r.step(r.of(intent.Primary, "VI_2", 0, 0))
+			r.step(r.of(intent.Backup, "VI_1", 0, 0))
 			if by := r.m.current.By; !strings.Contains(by, "VI_1 BACKUP") {
 				r.t.Errorf("by %q", by)
 			}
@@ -271,7 +271,7 @@ func TestMachine(t *testing.T) {
 			}
 			flap := func(times int) (logged int) {
 				for range times {
-					role := hooks.Primary - r.m.Role()
+					role := intent.Primary - r.m.Role()
 					logged += strings.Count(r.after(time.Second).step(r.ask(role)), "log the role changed")
 				}
 				return logged

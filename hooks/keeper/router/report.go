@@ -5,17 +5,18 @@ import (
 	"strings"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 )
 
 // Report describes the router as of now. wall turns boot time into the time of
 // day: what has passed is right even if somebody has set the clock meanwhile.
-func (m *Machine) Report(now time.Duration, wall func(time.Duration) time.Time) hooks.Report {
-	r := hooks.Report{
+func (m *Machine) Report(now time.Duration, wall func(time.Duration) time.Time) control.Report {
+	r := control.Report{
 		Role: m.role, Since: wall(m.since), By: m.by, Changes: m.flaps.total,
-		WANs: []hooks.WAN{}, Services: []hooks.Service{}, Transitions: []hooks.Transition{}, Warnings: []string{},
-		Conntrackd: m.replication(), VRRP: m.states.Reported(m.gone, wall),
+		WANs: []control.WAN{}, Services: []control.Service{}, Transitions: []control.Transition{}, Warnings: []string{},
+		Conntrackd: m.replication(), VRRP: control.Reported(m.states, m.gone, wall),
 	}
 	r.Warnings = append(r.Warnings, Disputes(m.config.WANs, m.intents, m.states, m.gone)...)
 	for i := range m.past {
@@ -45,7 +46,7 @@ func (m *Machine) Report(now time.Duration, wall func(time.Duration) time.Time) 
 	if m.faults[Commit] != "" {
 		r.Warnings = append(r.Warnings, "conntrackd: the peer's connections could not be taken over at the last failover, sessions were lost: "+m.faults[Commit])
 	}
-	if why, failing := strings.CutPrefix(r.Conntrackd, failing); failing && m.role == hooks.Primary && why != m.faults[Commit] {
+	if why, failing := strings.CutPrefix(r.Conntrackd, failing); failing && m.role == intent.Primary && why != m.faults[Commit] {
 		r.Warnings = append(r.Warnings, "conntrackd: "+why+"; connections may be lost at the next failover: does it run on both routers?")
 	}
 	if w := m.flaps.warning(now); w != "" {

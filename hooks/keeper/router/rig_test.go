@@ -6,7 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/hooks/keeper/wan"
 )
 
@@ -24,7 +25,7 @@ func newRig(t *testing.T, replicated bool, wans ...WAN) *rig {
 	if wans == nil {
 		wans = oneWAN
 	}
-	return &rig{t: t, m: New(Config{WANs: wans, Replicated: replicated}, []hooks.Service{{Name: "dnsmasq"}}), now: time.Hour}
+	return &rig{t: t, m: New(Config{WANs: wans, Replicated: replicated}, []control.Service{{Name: "dnsmasq"}}), now: time.Hour}
 }
 
 func (r *rig) do(event Event, want string) {
@@ -84,18 +85,18 @@ func (r *rig) step(event Event) string {
 func (r *rig) after(d time.Duration) *rig { r.now += d; return r }
 
 // intent is newer than all before.
-func (r *rig) intent(role hooks.Role) hooks.Intent {
+func (r *rig) intent(role intent.Role) intent.Intent {
 	r.seq++
-	return hooks.Intent{Role: role, State: strings.ToUpper(role.String()), Token: hooks.Token{Ticks: r.seq}}
+	return intent.Intent{Role: role, State: strings.ToUpper(role.String()), Token: intent.Token{Ticks: r.seq}}
 }
 
 // ask is a request by hand.
-func (r *rig) ask(role hooks.Role) Requested {
-	return Requested{Intents: []hooks.Intent{r.intent(role)}}
+func (r *rig) ask(role intent.Role) Requested {
+	return Requested{Intents: []intent.Intent{r.intent(role)}}
 }
 
 // of is one of an instance, by keepalived.
-func (r *rig) of(role hooks.Role, scope string, owner, channel int) Requested {
+func (r *rig) of(role intent.Role, scope string, owner, channel int) Requested {
 	i := r.intent(role)
 	i.Scope = scope
 	if owner > 0 {
@@ -104,10 +105,10 @@ func (r *rig) of(role hooks.Role, scope string, owner, channel int) Requested {
 	if channel > 0 {
 		i.Channel = process(channel)
 	}
-	return Requested{Intents: []hooks.Intent{i}}
+	return Requested{Intents: []intent.Intent{i}}
 }
 
-func process(pid int) hooks.Process { return hooks.Process{PID: pid, Start: 1} }
+func process(pid int) intent.Process { return intent.Process{PID: pid, Start: 1} }
 
 // reached reports that a WAN has reached its order.
 func reached(n, epoch int) Reached {
@@ -132,7 +133,7 @@ func (r *rig) boot() {
 func (r *rig) primary() {
 	r.t.Helper()
 	r.boot()
-	r.do(r.ask(hooks.Primary), "fallback primary; commit 2; serve 2 true; turned primary; order 0 2 primary linger")
+	r.do(r.ask(intent.Primary), "fallback primary; commit 2; serve 2 true; turned primary; order 0 2 primary linger")
 	r.do(Replicated{Job: Commit, Epoch: 2}, "gate 0 2")
 	r.do(served(2), "")
 	r.do(reached(0, 2), "resync 2; ended: is primary")

@@ -5,7 +5,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // remembered is how many transitions a report has.
@@ -13,10 +14,10 @@ const remembered = 10
 
 // transition is a change of role. Transition.At is set when it is reported.
 type transition struct {
-	hooks.Transition
+	control.Transition
 	at    time.Duration // boot time of its start
 	epoch int
-	extra []hooks.Phase // of the replication, counted from at
+	extra []control.Phase // of the replication, counted from at
 }
 
 // of is the transition of an epoch, nil if it is not remembered.
@@ -72,16 +73,16 @@ func (m *Machine) remember(text string) {
 }
 
 // whole is the transition with all its phases, in the order in which they ended.
-func (t *transition) whole() hooks.Transition {
+func (t *transition) whole() control.Transition {
 	w := t.Transition
 	w.Phases = append(slices.Clone(t.Phases), t.extra...)
-	slices.SortStableFunc(w.Phases, func(a, b hooks.Phase) int { return cmp.Compare(a.At, b.At) })
+	slices.SortStableFunc(w.Phases, func(a, b control.Phase) int { return cmp.Compare(a.At, b.At) })
 	return w
 }
 
 // phases are those of WANs and services, counted from the start of t.
-func (m *Machine) phases(t *transition) (all []hooks.Phase) {
-	add := func(ps []hooks.Phase, since time.Duration, name func(string) string) {
+func (m *Machine) phases(t *transition) (all []control.Phase) {
+	add := func(ps []control.Phase, since time.Duration, name func(string) string) {
 		for _, p := range ps {
 			p.Name, p.At = name(p.Name), p.At+since-t.at
 			all = append(all, p)
@@ -127,7 +128,7 @@ func (m *Machine) problems(scope string) (all []string) {
 // covered are the WANs that an intent of the given scope drives.
 func (m *Machine) covered(scope string) (wans []int) {
 	for i, instance := range m.instances {
-		if (hooks.Intent{Scope: scope}).Covers(instance) {
+		if (intent.Intent{Scope: scope}).Covers(instance) {
 			wans = append(wans, i)
 		}
 	}

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/netif"
 )
 
@@ -98,13 +98,13 @@ func TestAnnouncing(t *testing.T) {
 		},
 		"the gateway's answer is not shown, or outlives its lease": func(r *rig) {
 			r.primaryWith(5)
-			r.do(GatewayProbed{hooks.Reach{Reachable: true}}, "")
+			r.do(GatewayProbed{control.Reach{Reachable: true}}, "")
 			if s := r.m.State(); s.WAN.Gatewayed == nil || !s.WAN.Gatewayed.Reachable {
 				r.t.Errorf("%+v", s)
 			}
 			r.do(backup(3), "canceldhcp; mute")
 			r.do(done, "stopsending; publish nothing")
-			r.do(GatewayProbed{hooks.Reach{Reachable: true}}, "") // one that was on its way
+			r.do(GatewayProbed{control.Reach{Reachable: true}}, "") // one that was on its way
 			r.after(5*time.Second).do(Woke{}, "purge")
 			r.do(done, "")
 			r.promoted(4, 5)

@@ -5,14 +5,15 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/netif"
 )
 
 // Order is what the router wants of a WAN. The newest counts.
 type Order struct {
 	Epoch int // ascends from change to change
-	Role  hooks.Role
+	Role  intent.Role
 	// Open tells that the gate is open already: the address may receive packets,
 	// since the replicated connections are in the kernel. Else GateOpened follows.
 	Open bool
@@ -50,7 +51,7 @@ type (
 	// another port: the address is announced again.
 	MACMoved struct{ Reason string }
 	// GatewayProbed is what the last ARP request to the gateway found.
-	GatewayProbed struct{ hooks.Reach }
+	GatewayProbed struct{ control.Reach }
 	// Woke tells that the time which Wake named has come.
 	Woke struct{}
 	// Done is the result of a call. What does not belong to the call is zero.

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/netif"
 )
 
@@ -70,7 +70,7 @@ func (w *world) fails() bool { return w.faulty && w.next()%4 == 0 }
 
 // execute does an action and returns the result of a call.
 func (w *world) execute(a Action) *Done {
-	sends := w.order.Role == hooks.Primary && w.begun
+	sends := w.order.Role == intent.Primary && w.begun
 	switch a := a.(type) {
 	case Apply:
 		return w.apply(a, sends)
@@ -175,9 +175,9 @@ func (w *world) observe() *Done {
 func (w *world) happen() {
 	switch w.next() % 16 {
 	case 0, 1:
-		w.change(hooks.Primary)
+		w.change(intent.Primary)
 	case 2, 3:
-		w.change(hooks.Backup)
+		w.change(intent.Backup)
 	case 4: // the same again
 		if w.begun {
 			again := w.order
@@ -189,7 +189,7 @@ func (w *world) happen() {
 			w.must(len(w.trace) == before+1, "the same role again does something")
 		}
 	case 5, 6:
-		if w.begun && w.order.Role == hooks.Primary {
+		if w.begun && w.order.Role == intent.Primary {
 			w.open = true
 		}
 		w.step(GateOpened{w.order.Epoch})
@@ -222,9 +222,9 @@ func (w *world) happen() {
 }
 
 // change orders a role.
-func (w *world) change(role hooks.Role) {
-	o := Order{Epoch: w.order.Epoch + 1, Role: role, Open: role == hooks.Primary && w.next()%2 == 0}
-	if role == hooks.Backup {
+func (w *world) change(role intent.Role) {
+	o := Order{Epoch: w.order.Epoch + 1, Role: role, Open: role == intent.Primary && w.next()%2 == 0}
+	if role == intent.Backup {
 		o.Linger, o.Release = 2*time.Second, w.next()%8 == 0
 	}
 	if w.begun && w.order.Role == role {
@@ -270,7 +270,7 @@ func (w *world) settle() {
 	if !w.begun {
 		return
 	}
-	if w.order.Role == hooks.Primary {
+	if w.order.Role == intent.Primary {
 		w.open = true
 		w.step(GateOpened{w.order.Epoch})
 		w.pass(time.Minute)
@@ -361,7 +361,7 @@ func FuzzInvariants(f *testing.F) {
 
 // What never works costs a bounded number of calls.
 func TestNothingIsTriedWithoutAPause(t *testing.T) {
-	for _, role := range []hooks.Role{hooks.Primary, hooks.Backup} {
+	for _, role := range []intent.Role{intent.Primary, intent.Backup} {
 		m, now, calls := New(testWAN), time.Hour, 0
 		run := func(e Event) {
 			actions := m.Step(now, e)

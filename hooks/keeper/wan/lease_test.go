@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
 )
 
 // Leases, and the client that gets them.
@@ -67,7 +67,7 @@ func TestLeases(t *testing.T) {
 			r.do(openPrimary(2), "apply")
 			r.do(created, "startdhcp")
 			r.do(failed, "")
-			if s := r.m.State(); !strings.Contains(s.WAN.Error, "start DHCP client: ") || s.WAN.State != hooks.StateDown {
+			if s := r.m.State(); !strings.Contains(s.WAN.Error, "start DHCP client: ") || s.WAN.State != control.StateDown {
 				r.t.Errorf("%+v", s)
 			}
 			r.do(Woke{}, "")
@@ -89,7 +89,7 @@ func TestLeases(t *testing.T) {
 				r.t.Errorf("%+v", s)
 			}
 			r.do(done, "stopsending; publish nothing")
-			if !slices.ContainsFunc(r.m.State().Phases, func(p hooks.Phase) bool { return p.Name == hooks.PhaseRelease && p.Error != "" }) {
+			if !slices.ContainsFunc(r.m.State().Phases, func(p control.Phase) bool { return p.Name == control.PhaseRelease && p.Error != "" }) {
 				r.t.Error("no such phase")
 			}
 			if l := r.logged[len(r.logged)-1]; !strings.HasPrefix(l, "INFO lease released") {
@@ -153,11 +153,11 @@ func TestLeases(t *testing.T) {
 		"a gateway that falls silent puts the lease in no doubt": func(r *rig) {
 			r.primaryWith(5)
 			r.do(GatewayProbed{}, "") // it has never answered
-			r.do(GatewayProbed{hooks.Reach{Reachable: true}}, "")
-			r.do(GatewayProbed{hooks.Reach{Reachable: true}}, "")
+			r.do(GatewayProbed{control.Reach{Reachable: true}}, "")
+			r.do(GatewayProbed{control.Reach{Reachable: true}}, "")
 			r.do(GatewayProbed{}, "confirmlease")
 			r.do(GatewayProbed{}, "")
-			r.do(GatewayProbed{hooks.Reach{Reachable: true}}, "")
+			r.do(GatewayProbed{control.Reach{Reachable: true}}, "")
 			r.do(ClientEnded{}, "")
 			r.do(GatewayProbed{}, "")
 		},

@@ -8,8 +8,9 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/netif"
 )
 
@@ -47,7 +48,7 @@ type Machine struct {
 
 	announced *dhcp.Lease   // what is being announced
 	announces time.Duration // when that began
-	reach     hooks.Reach
+	reach     control.Reach
 
 	heal  time.Duration // next repair
 	gone  time.Duration // deletion of a mute link
@@ -56,7 +57,7 @@ type Machine struct {
 	wait  Backoff
 
 	since  time.Duration // start of the transition to the order's role
-	phases []hooks.Phase
+	phases []control.Phase
 	logged *dhcp.Lease   // the last one in the log
 	from   time.Duration // when that came to be; Never: in the time of an earlier process
 
@@ -176,7 +177,7 @@ func (m *Machine) done(c call, d Done) {
 			m.retry()
 		}
 	case releasing:
-		m.phase(hooks.PhaseRelease, m.lease.Prefix.String(), d.Took, d.Err)
+		m.phase(control.PhaseRelease, m.lease.Prefix.String(), d.Took, d.Err)
 		m.fail(d.Err)
 		m.mute()
 	case muting:
@@ -237,7 +238,7 @@ func (m *Machine) begin(o Order) {
 	}
 	m.since, m.phases, m.err, m.wait = m.now, nil, nil, Backoff{}
 	m.heal, m.gone = Never, Never
-	if o.Role == hooks.Backup {
+	if o.Role == intent.Backup {
 		m.demote()
 		return
 	}
@@ -283,7 +284,7 @@ func (m *Machine) phase(name, detail string, took time.Duration, err error) {
 	if len(m.phases) == most {
 		return
 	}
-	p := hooks.Phase{Name: name, Detail: detail, Took: took, At: m.now - m.since}
+	p := control.Phase{Name: name, Detail: detail, Took: took, At: m.now - m.since}
 	if err != nil {
 		p.Error = err.Error()
 	}
@@ -292,5 +293,5 @@ func (m *Machine) phase(name, detail string, took time.Duration, err error) {
 
 // noted reports whether the transition has such a phase.
 func (m *Machine) noted(name string) bool {
-	return slices.ContainsFunc(m.phases, func(p hooks.Phase) bool { return p.Name == name })
+	return slices.ContainsFunc(m.phases, func(p control.Phase) bool { return p.Name == name })
 }

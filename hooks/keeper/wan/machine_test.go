@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/netif"
 )
 
@@ -18,12 +19,12 @@ import (
 func TestPrimaryAndBack(t *testing.T) {
 	r := newRig(t)
 	r.mutedWith(5)
-	if s := r.m.State(); !s.Settled || s.WAN.State != hooks.StateMuted {
+	if s := r.m.State(); !s.Settled || s.WAN.State != control.StateMuted {
 		t.Errorf("%+v", s)
 	}
 	r.after(2*time.Second).do(Woke{}, "purge")
 	r.do(Done{Deleted: true}, "")
-	if s := r.m.State(); !s.Settled || s.WAN.State != hooks.StateStandby || !s.Absent {
+	if s := r.m.State(); !s.Settled || s.WAN.State != control.StateStandby || !s.Absent {
 		t.Errorf("%+v", s)
 	}
 	r.promoted(4, 5)
@@ -66,10 +67,10 @@ func TestPhases(t *testing.T) {
 	with := added
 	with.Took = 2 * time.Millisecond
 	r.do(with, "announce 5; publish 5")
-	want := []hooks.Phase{
-		{Name: hooks.PhaseMacvlan, Detail: "wan on eth2", Took: time.Millisecond, At: time.Millisecond},
-		{Name: hooks.PhaseLease, Detail: "192.0.2.5/24 from 192.0.2.1", Took: 5 * time.Millisecond, At: 5 * time.Millisecond},
-		{Name: hooks.PhaseAddress, Detail: "192.0.2.5/24", Took: 2 * time.Millisecond, At: 7 * time.Millisecond},
+	want := []control.Phase{
+		{Name: control.PhaseMacvlan, Detail: "wan on eth2", Took: time.Millisecond, At: time.Millisecond},
+		{Name: control.PhaseLease, Detail: "192.0.2.5/24 from 192.0.2.1", Took: 5 * time.Millisecond, At: 5 * time.Millisecond},
+		{Name: control.PhaseAddress, Detail: "192.0.2.5/24", Took: 2 * time.Millisecond, At: 7 * time.Millisecond},
 	}
 	if got := r.m.State().Phases; !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -84,9 +85,9 @@ func TestPhases(t *testing.T) {
 	r.do(o, "canceldhcp; mute")
 	r.do(done, "stopsending; publish nothing; purge")
 	r.after(time.Second).do(Done{Took: time.Second, Deleted: true}, "")
-	want = []hooks.Phase{
-		{Name: hooks.PhaseSilent, Detail: "wan"},
-		{Name: hooks.PhaseDeleted, Detail: "wan", Took: time.Second, At: time.Second},
+	want = []control.Phase{
+		{Name: control.PhaseSilent, Detail: "wan"},
+		{Name: control.PhaseDeleted, Detail: "wan", Took: time.Second, At: time.Second},
 	}
 	if got := r.m.State().Phases; !slices.Equal(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -139,7 +140,7 @@ func TestState(t *testing.T) {
 	l := r.primaryWith(5)
 	l.DNS = []netip.Addr{netip.MustParseAddr("192.0.2.53")}
 	s := r.m.State()
-	if w := s.WAN; w.Name != "wan" || w.Parent != "eth2" || w.MAC != "02:00:00:00:00:01" || w.Role != hooks.Primary || w.State != "bound" ||
+	if w := s.WAN; w.Name != "wan" || w.Parent != "eth2" || w.MAC != "02:00:00:00:00:01" || w.Role != intent.Primary || w.State != "bound" ||
 		w.Address != l.Prefix || w.Gateway != l.Gateway || w.Server != l.Server || !slices.Equal(w.DNS, l.DNS) || s.Lease != l || s.Epoch != 2 || s.Since != r.now {
 		t.Errorf("%+v", s)
 	}
@@ -155,16 +156,16 @@ func TestRefreshed(t *testing.T) {
 		{20 * time.Minute, [3]int64{2400, 3600, 600}},
 		{40 * time.Minute, [3]int64{1200, 3600, 0}},
 	} {
-		w := Refreshed(hooks.WAN{}, l, time.Hour+c.after)
+		w := Refreshed(control.WAN{}, l, time.Hour+c.after)
 		if got := [3]int64{w.LeaseSeconds, w.LeaseTotal, w.RenewSeconds}; got != c.want {
 			t.Errorf("after %v: %v, want %v", c.after, got, c.want)
 		}
 	}
 	l.TTL = dhcp.Infinite
-	if w := Refreshed(hooks.WAN{}, l, time.Hour); w.LeaseSeconds != -1 || w.LeaseTotal != -1 {
+	if w := Refreshed(control.WAN{}, l, time.Hour); w.LeaseSeconds != -1 || w.LeaseTotal != -1 {
 		t.Errorf("%+v", w)
 	}
-	if w := Refreshed(hooks.WAN{}, nil, time.Hour); w.LeaseSeconds != 0 {
+	if w := Refreshed(control.WAN{}, nil, time.Hour); w.LeaseSeconds != 0 {
 		t.Errorf("%+v", w)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // Orders and the gate.
@@ -24,7 +24,7 @@ func TestOrders(t *testing.T) {
 		"an older order counts": func(r *rig) {
 			r.mutedWith(5)
 			r.do(openPrimary(2), "")
-			if s := r.m.State(); s.Epoch != 3 || s.WAN.Role != hooks.Backup {
+			if s := r.m.State(); s.Epoch != 3 || s.WAN.Role != intent.Backup {
 				r.t.Errorf("%+v", s)
 			}
 		},

@@ -7,7 +7,8 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/netif"
 )
 
@@ -65,20 +66,20 @@ func (m *Machine) raised(c call, d Done) {
 	m.fail(d.Err)
 	if d.Err != nil {
 		m.held = false
-		m.phase(hooks.PhaseMacvlan, m.wan.Name, d.Took, d.Err)
+		m.phase(control.PhaseMacvlan, m.wan.Name, d.Took, d.Err)
 		m.retry()
 		m.tell(c)
 		return
 	}
 	start := !m.client
 	if start {
-		m.phase(hooks.PhaseMacvlan, m.wan.Name+" on "+m.wan.Parent, d.Took, nil)
+		m.phase(control.PhaseMacvlan, m.wan.Name+" on "+m.wan.Parent, d.Took, nil)
 	}
 	m.link, m.held = up, c.addressed
 	m.refused(d.Changes.Unusable)
 	if m.held {
-		if !m.noted(hooks.PhaseAddress) {
-			m.phase(hooks.PhaseAddress, m.lease.Prefix.String(), d.Took, nil)
+		if !m.noted(control.PhaseAddress) {
+			m.phase(control.PhaseAddress, m.lease.Prefix.String(), d.Took, nil)
 		}
 		c.publish = c.publish || d.Changes.Created // what was said belonged to the link that is gone
 		news := d.Changes.Created || d.Changes.Addr || d.Changes.Unmuted
@@ -134,7 +135,7 @@ func (m *Machine) opened(epoch int) {
 		return
 	}
 	m.open = true
-	if m.order.Role == hooks.Primary && (m.link == muted || m.link == unknown || m.lease != nil) && !m.held && m.err == nil {
+	if m.order.Role == intent.Primary && (m.link == muted || m.link == unknown || m.lease != nil) && !m.held && m.err == nil {
 		m.raise(call{})
 	}
 }
@@ -151,8 +152,8 @@ func (m *Machine) learn(up dhcp.Update) {
 	m.lease = up.Lease
 	if up.Lease == nil {
 		m.act(Publish{})
-	} else if !m.noted(hooks.PhaseLease) {
-		m.phase(hooks.PhaseLease, fmt.Sprintf("%s from %s", up.Lease.Prefix, up.Lease.Server), m.now-m.since, nil)
+	} else if !m.noted(control.PhaseLease) {
+		m.phase(control.PhaseLease, fmt.Sprintf("%s from %s", up.Lease.Prefix, up.Lease.Server), m.now-m.since, nil)
 	}
 	m.raise(call{publish: up.Lease != nil, account: true})
 }
@@ -231,7 +232,7 @@ func (m *Machine) account() {
 // or released.
 func ended(event string, o Order) string {
 	switch {
-	case event != dhcp.LeaseLost || o.Role == hooks.Primary:
+	case event != dhcp.LeaseLost || o.Role == intent.Primary:
 		return event
 	case o.Release:
 		return "released"

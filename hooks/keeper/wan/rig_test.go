@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
 	"github.com/wanfail/wanfail/hooks/config"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/netif"
 )
 
@@ -129,14 +129,14 @@ var (
 	unmuted = Done{Changes: netif.Changes{Unmuted: true, Steps: []string{"unmute link"}}}
 )
 
-func primary(epoch int) Ordered { return Ordered{Order{Epoch: epoch, Role: hooks.Primary}} }
+func primary(epoch int) Ordered { return Ordered{Order{Epoch: epoch, Role: intent.Primary}} }
 
 func openPrimary(epoch int) Ordered {
-	return Ordered{Order{Epoch: epoch, Role: hooks.Primary, Open: true}}
+	return Ordered{Order{Epoch: epoch, Role: intent.Primary, Open: true}}
 }
 
 func backup(epoch int) Ordered {
-	return Ordered{Order{Epoch: epoch, Role: hooks.Backup, Linger: 2 * time.Second}}
+	return Ordered{Order{Epoch: epoch, Role: intent.Backup, Linger: 2 * time.Second}}
 }
 
 func bound(l *dhcp.Lease) LeaseChanged {

@@ -6,7 +6,8 @@ import (
 	"strings"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 	"github.com/wanfail/wanfail/netif"
 )
 
@@ -25,7 +26,7 @@ func (m *Machine) demote() {
 // stopSending ends what this process sends.
 func (m *Machine) stopSending() {
 	m.act(StopSending{})
-	m.client, m.announced, m.reach, m.again = false, nil, hooks.Reach{}, Never
+	m.client, m.announced, m.reach, m.again = false, nil, control.Reach{}, Never
 }
 
 func (m *Machine) mute() {
@@ -35,7 +36,7 @@ func (m *Machine) mute() {
 
 // mutedNow continues after Mute, which stops raw sockets as well.
 func (m *Machine) mutedNow(d Done) {
-	m.phase(hooks.PhaseSilent, m.wan.Name, d.Took, d.Err)
+	m.phase(control.PhaseSilent, m.wan.Name, d.Took, d.Err)
 	m.stopSending()
 	m.lease, m.held, m.update, m.unusable = nil, false, dhcp.Update{}, nil
 	m.act(Publish{})
@@ -75,8 +76,8 @@ func (m *Machine) purge(c call) {
 // purged continues after that.
 func (m *Machine) purged(c call, d Done) {
 	m.fail(d.Err)
-	if !m.silent && !m.noted(hooks.PhaseDeleted) {
-		m.phase(hooks.PhaseDeleted, m.wan.Name, d.Took, d.Err)
+	if !m.silent && !m.noted(control.PhaseDeleted) {
+		m.phase(control.PhaseDeleted, m.wan.Name, d.Took, d.Err)
 	}
 	if d.Err != nil && !Foreign(d.Err) {
 		m.retry()
@@ -141,7 +142,7 @@ func (m *Machine) mutedAgain(d Done) {
 
 // restore makes the kernel match again after something else changed it.
 func (m *Machine) restore() {
-	if m.order.Role == hooks.Backup {
+	if m.order.Role == intent.Backup {
 		m.purge(call{repair: true})
 		return
 	}

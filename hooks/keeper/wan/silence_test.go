@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
 	"github.com/wanfail/wanfail/netif"
 )
 
@@ -44,7 +44,7 @@ func TestSilence(t *testing.T) {
 			r.do(o, "canceldhcp; mute")
 			r.do(done, "stopsending; publish nothing; purge")
 			r.do(failed, "")
-			if s := r.m.State(); s.Settled || s.WAN.Error == "" || s.WAN.State != hooks.StateStandby {
+			if s := r.m.State(); s.Settled || s.WAN.Error == "" || s.WAN.State != control.StateStandby {
 				r.t.Errorf("%+v", s)
 			}
 			r.after(healSoonest).do(Woke{}, "purge")
@@ -99,7 +99,7 @@ func TestSilence(t *testing.T) {
 			foreign := Done{Err: fmt.Errorf("purge: %w", netif.ErrForeign)}
 			r.do(foreign, "stopsending; publish nothing; purge")
 			r.do(foreign, "")
-			if s := r.m.State(); !s.Settled || s.WAN.State != hooks.StateForeign || s.WAN.Error == "" {
+			if s := r.m.State(); !s.Settled || s.WAN.State != control.StateForeign || s.WAN.Error == "" {
 				r.t.Errorf("%+v", s)
 			}
 			if at := r.m.Wake(); at != r.now+careful {
@@ -162,7 +162,7 @@ func TestSilence(t *testing.T) {
 			r.mutedWith(5)
 			r.after(2*time.Second).do(Woke{}, "purge")
 			r.do(Done{Deleted: true}, "")
-			if p := r.m.State().Phases; len(p) != 1 || p[0].Name != hooks.PhaseSilent {
+			if p := r.m.State().Phases; len(p) != 1 || p[0].Name != control.PhaseSilent {
 				r.t.Errorf("%+v", p)
 			}
 		},

@@ -5,19 +5,20 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/dhcp"
-	"github.com/wanfail/wanfail/hooks"
+	"github.com/wanfail/wanfail/hooks/control"
+	"github.com/wanfail/wanfail/hooks/intent"
 )
 
 // State is what a WAN reports.
 type State struct {
 	Epoch    int           // of the order; 0: there was none
 	Settled  bool          // its role is reached
-	WAN      hooks.WAN     // without what changes with time alone: see Refreshed
+	WAN      control.WAN   // without what changes with time alone: see Refreshed
 	Lease    *dhcp.Lease   // held or waited with
 	Held     bool          // the kernel holds it
 	Absent   bool          // there is no link
 	Since    time.Duration // start of the transition, which phases count from
-	Phases   []hooks.Phase
+	Phases   []control.Phase
 	Warnings []string // what is wrong with the lease, without keeping the WAN from its role
 	Problems []string // why it is not settled, or what is wrong all the same
 }
@@ -27,7 +28,7 @@ func (m *Machine) State() State {
 	s := State{
 		Epoch: m.order.Epoch, Lease: m.lease, Held: m.held, Absent: m.link == absent, Since: m.since,
 		Phases: slices.Clone(m.phases),
-		WAN: hooks.WAN{
+		WAN: control.WAN{
 			Name: m.wan.Name, Parent: m.wan.Parent, MAC: m.wan.MAC.String(),
 			Role: m.order.Role, State: m.state(),
 		},
@@ -36,7 +37,7 @@ func (m *Machine) State() State {
 		s.WAN.Error = m.err.Error()
 		s.Problems = append(s.Problems, m.wan.Name+": "+m.err.Error())
 	}
-	if m.order.Role == hooks.Backup {
+	if m.order.Role == intent.Backup {
 		s.Settled = m.silent
 		return s
 	}
@@ -48,17 +49,17 @@ func (m *Machine) State() State {
 	return s
 }
 
-// state is the value of hooks.WAN.State.
+// state is the value of control.WAN.State.
 func (m *Machine) state() string {
 	switch {
-	case m.order.Role == hooks.Backup && m.link == muted:
-		return hooks.StateMuted
-	case m.order.Role == hooks.Backup && m.err != nil && Foreign(m.err):
-		return hooks.StateForeign
-	case m.order.Role == hooks.Backup:
-		return hooks.StateStandby
+	case m.order.Role == intent.Backup && m.link == muted:
+		return control.StateMuted
+	case m.order.Role == intent.Backup && m.err != nil && Foreign(m.err):
+		return control.StateForeign
+	case m.order.Role == intent.Backup:
+		return control.StateStandby
 	case !m.client:
-		return hooks.StateDown
+		return control.StateDown
 	default:
 		return m.update.State.String()
 	}
@@ -77,7 +78,7 @@ func (m *Machine) why() string {
 }
 
 // describe fills in what a lease says.
-func (m *Machine) describe(w *hooks.WAN) {
+func (m *Machine) describe(w *control.WAN) {
 	if m.update.Diagnosis != dhcp.OK {
 		w.Diagnosis, w.Detail = m.update.Diagnosis.String(), m.update.Detail
 	}
@@ -89,14 +90,14 @@ func (m *Machine) describe(w *hooks.WAN) {
 	for _, o := range l.Extra {
 		w.Options = append(w.Options, o.String())
 	}
-	if m.reach != (hooks.Reach{}) {
+	if m.reach != (control.Reach{}) {
 		reach := m.reach
 		w.Gatewayed = &reach
 	}
 }
 
 // Refreshed is a WAN with what changes with time alone, as of now.
-func Refreshed(w hooks.WAN, l *dhcp.Lease, now time.Duration) hooks.WAN {
+func Refreshed(w control.WAN, l *dhcp.Lease, now time.Duration) control.WAN {
 	if l == nil {
 		return w
 	}

@@ -1,0 +1,114 @@
+package keepalived
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wanfail/wanfail/hooks/intent"
+)
+
+// Notice is one line of keepalived's notify FIFO (keepalived.conf(5), NOTIFY
+// SCRIPTS): INSTANCE "VI_1" MASTER 254.
+type Notice struct {
+	Scope string // name of the instance or sync group
+	State string
+}
+
+// ParseNotice parses a line without its end.
+func ParseNotice(line string) (Notice, error) {
+	kind, rest, _ := strings.Cut(line, " ")
+	if kind != "INSTANCE" && kind != "GROUP" {
+		return Notice{}, fmt.Errorf("line %.80q is not about an instance or a group", line)
+	}
+	// Nothing keeps quotes out of a name: it ends at the last one.
+	end := strings.LastIndexByte(rest, '"')
+	if !strings.HasPrefix(rest, `"`) || end == 0 {
+		return Notice{}, fmt.Errorf("line %.80q has no quoted name", line)
+	}
+	fields := strings.Fields(rest[end+1:])
+	if len(fields) == 0 {
+		return Notice{}, fmt.Errorf("line %.80q has no state", line)
+	}
+	n := Notice{Scope: rest[1:end], State: fields[0]}
+	return n, intent.ValidScope(n.Scope)
+}
+
+// drainLimit is how long after SIGTERM keepalived may take to write its last
+// states: it terminates its FIFO script first and writes STOP then.
+const drainLimit = 5 * time.Second
+
+// fifoRoom is how much of what keepalived writes is kept until it is read: the
+// most that the kernel gives without asking (fs.pipe-max-size).
+const fifoRoom = 1 << 20
+
+// ReadFIFO calls take for each line that keepalived writes to the FIFO at path,
+// and bad for what is no such line. It returns when keepalived has closed the
+// FIFO, or some time after ctx has ended: until then the last states still come.
+func ReadFIFO(ctx context.Context, path string, take func(Notice), bad func(error)) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("open FIFO: %w", err)
+	}
+	if info.Mode().Type() != fs.ModeNamedPipe {
+		return fmt.Errorf("open FIFO: %s is not a FIFO but %v", path, info.Mode().Type())
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("open FIFO: %w", err)
+	}
+	defer f.Close()
+	// keepalived drops what does not fit, so make room for more than this reader
+	// will ever be behind by. A refusal is harmless.
+	if raw, err := f.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, fifoRoom) })
+	}
+	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now().Add(drainLimit)) })
+	defer stop()
+	r := bufio.NewReaderSize(f, 1024)
+	for {
+		line, err := r.ReadSlice('\n')
+		switch {
+		case err == nil:
+			n, err := ParseNotice(strings.TrimSuffix(string(line), "\n"))
+			if err != nil {
+				bad(err)
+				continue
+			}
+			take(n)
+		case errors.Is(err, bufio.ErrBufferFull):
+			bad(fmt.Errorf("line is too long: %.80q", line))
+			if err := skipLine(r); err != nil {
+				return ended(err)
+			}
+		default:
+			return ended(err)
+		}
+	}
+}
+
+// skipLine reads to the end of a line.
+func skipLine(r *bufio.Reader) error {
+	for {
+		_, err := r.ReadSlice('\n')
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+	}
+}
+
+// ended is nil for the ways in which a FIFO ends.
+func ended(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return fmt.Errorf("read FIFO: %w", err)
+}

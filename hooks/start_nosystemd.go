@@ -1,8 +1,0 @@
-//go:build nosystemd
-
-package hooks
-
-import "context"
-
-// startUnit reports that systemd is not compiled in.
-func (s Starter) startUnit(context.Context) (bool, error) { return false, nil }
