@@ -75,8 +75,11 @@ func IDs() []string {
 
 // Known returns which of IDs an ID is, empty if none.
 func Known(id string) string {
+	if slices.Contains(IDs(), id) {
+		return id
+	}
 	for _, known := range IDs() {
-		if prefix, any := strings.CutSuffix(known, "*"); id == known || any && strings.HasPrefix(id, prefix) {
+		if prefix, any := strings.CutSuffix(known, "*"); any && strings.HasPrefix(id, prefix) {
 			return known
 		}
 	}

@@ -381,6 +381,11 @@ func TestIDs(t *testing.T) {
 			t.Errorf("docs/status.md does not name %s", id)
 		}
 	}
+	for id, want := range map[string]string{"boot-id": "boot-id", "boot-wanfail": "boot-*", "enabled-dnsmasq": "enabled-*", "x": ""} {
+		if got := Known(id); got != want {
+			t.Errorf("%s is known as %q, want %q", id, got, want)
+		}
+	}
 	var source string
 	files, err := filepath.Glob("*.go")
 	if err != nil {

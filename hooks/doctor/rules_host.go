@@ -34,8 +34,17 @@ func networkManager(f *Facts) []Finding {
 	}
 	return one("networkmanager", Error, "NetworkManager manages "+strings.Join(found, ", "),
 		"it configures interfaces on its own, with a DHCP client and IPv6 of its own",
-		fmt.Sprintf(`printf '[keyfile]\nunmanaged-devices+=interface-name:%s\n' >/etc/NetworkManager/conf.d/99-wanfail.conf; nmcli general reload`,
-			strings.Join(slices.Concat(ports, wans), ";interface-name:")))
+		fmt.Sprintf(`printf '[keyfile]\nunmanaged-devices+=interface-name:%s\n' >/etc/NetworkManager/conf.d/99-wanfail.conf; nmcli general reload; sleep 1; %s # it takes down what it leaves`,
+			strings.Join(slices.Concat(ports, wans), ";interface-name:"), up(ports)))
+}
+
+// up sets ports up, for as long as the computer runs.
+func up(ports []string) string {
+	var all []string
+	for _, p := range ports {
+		all = append(all, "ip link set dev "+p+" up")
+	}
+	return strings.Join(all, "; ")
 }
 
 func networkd(f *Facts) (all []Finding) {

@@ -133,7 +133,7 @@ esac
 		},
 		{id: "dnsmasq-force", provoke: edit("/etc/config/dhcp", "\toption force '1'\n", "")},
 		{name: "no name", id: "dnsmasq-force", provoke: edit("/etc/config/dhcp", "\toption force 'on'\n", "")},
-		{name: "no zone", id: "firewall-wan", provoke: edit("/etc/config/firewall", "\tlist network 'wan'\n\tlist device 'wan'\n", "")},
+		{name: "no zone", id: "firewall-wan", provoke: func() { w.run(r, "sed", "-i", "/list [a-z]* 'wan'/d", "/etc/config/firewall") }},
 		{
 			name: "no examples", id: "conntrackd", provoke: func() { w.run(r, "rm", conntrackdConf) },
 			byHand: func(fix string) {
