@@ -239,7 +239,10 @@ func TestFindings(t *testing.T) {
 			h.write("/run/NetworkManager/x", "")
 			h.outputs["nmcli"] = "eth1:connected\neth2:connected\nwan:unmanaged\n"
 		}, []string{"networkmanager"}, Error},
-		"networkd":     {debian, func(h *host) { h.remove("/etc/systemd/network/10-wanfail.network") }, []string{"networkd"}, Error},
+		"networkd": {debian, func(h *host) { h.remove("/etc/systemd/network/10-wanfail.network") }, []string{"networkd"}, Error},
+		"networkd, by what it says": {debian, func(h *host) {
+			h.outputs["networkctl"] = `{"Interfaces":[{"Name":"lo"},{"Name":"wan","NetworkFile":"/etc/systemd/network/05-x.network","AdministrativeState":"configured"},{"Name":"eth2","NetworkFile":"/etc/systemd/network/05-x.network","AdministrativeState":"unmanaged"}]}`
+		}, []string{"networkd"}, Error},
 		"netifd, WAN":  {openWrt, func(h *host) { h.edit("/etc/config/network", "'wanfail'", "'dhcp'") }, []string{"netifd"}, Error},
 		"netifd, port": {openWrt, func(h *host) { h.edit("/etc/config/network", "'none'", "'dhcp'") }, []string{"netifd"}, Error},
 		"ifupdown":     {debian, func(h *host) { h.edit("/etc/network/interfaces", "manual", "dhcp") }, []string{"ifupdown"}, Error},
