@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -46,10 +47,16 @@ func fifo(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := takeOver(c, owner, self); err != nil {
-		log.Error("cannot take over from an earlier reader of the FIFO", "error", err)
+	path, err := filepath.Abs(c.Args().First())
+	if err != nil {
+		return err
 	}
-	var seq uint64
+	takeOver := func() { // which ends what the keeper does in the place of one
+		if err := takeOver(c, owner, self, path); err != nil {
+			log.Error("cannot take over from an earlier reader of the FIFO", "error", err)
+		}
+	}
+	clock := intent.NewNoticeClock(owner)
 	var lines sync.WaitGroup
 	ctx := context.WithoutCancel(c.Context) // the last states come after SIGTERM
 	take := func(n keepalived.Notice) {
@@ -57,7 +64,7 @@ func fifo(c *cli.Context) error {
 		if change == intent.UnknownState {
 			log.Error("unknown state transition", "state", n.State, "name", n.Scope)
 		}
-		i := intent.Intent{Scope: n.Scope, State: n.State, Owner: owner, Channel: self, At: time.Now()}
+		i := intent.Intent{Scope: n.Scope, State: n.State, Owner: owner, Channel: self, FIFO: path, At: time.Now()}
 		switch change {
 		case intent.ToAnnounce:
 			lines.Go(func() { announceAgain(ctx, h, i, log) })
@@ -66,12 +73,11 @@ func fifo(c *cli.Context) error {
 		default:
 			return
 		}
-		seq++
 		if change == intent.ToPrimary {
 			i.Role = intent.Primary
 		}
 		var err error
-		if i.Token, err = intent.NowToken(seq); err != nil {
+		if i.Token, err = clock.Next(); err != nil {
 			log.Error("cannot order a notification", "error", err)
 			return
 		}
@@ -81,19 +87,19 @@ func fifo(c *cli.Context) error {
 			}
 		})
 	}
-	err = keepalived.ReadFIFO(c.Context, c.Args().First(), take, func(err error) {
+	err = keepalived.ReadFIFO(c.Context, path, takeOver, take, func(err error) {
 		log.Warn("line in the FIFO is not keepalived's", "error", err)
 	})
 	lines.Wait()
 	return err
 }
 
-func takeOver(c *cli.Context, keepalived, reader intent.Process) error {
+func takeOver(c *cli.Context, keepalived, reader intent.Process, path string) error {
 	store, err := intent.OpenStore(runDir(c))
 	if err != nil {
 		return err
 	}
-	return store.TakeOver(keepalived, reader)
+	return store.TakeOver(keepalived, reader, path)
 }
 
 // fifoWait is how long a line's hook waits for the keeper, which logs the outcome.

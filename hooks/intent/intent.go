@@ -18,10 +18,12 @@ type Intent struct {
 	// Owner is the keepalived that asked. When it exits the intent counts as
 	// backup. Zero: a person asked, and no process's end changes it.
 	Owner Process `json:"owner,omitzero"`
-	// Channel is the process that reads keepalived's FIFO, zero for hooks. When it
-	// exits the intent counts as backup, too: keepalived starts no other one, and
-	// no process would read that the router is no longer master.
+	// Channel is the process that reads keepalived's FIFO, zero for hooks. keepalived
+	// does not replace one that has ended until it reloads: then the keeper reads
+	// FIFO in its place. Where it cannot, the intent counts as backup, since nobody
+	// would hear that keepalived takes the role back.
 	Channel Process `json:"channel,omitzero"`
+	FIFO    string  `json:"fifo,omitzero"` // the path
 	// State is the VRRP state or the command as it was given, "FAULT", for people.
 	State string    `json:"state"`
 	At    time.Time `json:"at"` // wall clock, for people only

@@ -70,12 +70,33 @@ func TestProcessTokensFollowForkOrder(t *testing.T) {
 		}
 		last = tok
 	}
-	now, err := NowToken(0)
+	now, err := NewNoticeClock(Process{PID: 1}).Next()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if now.Ticks < last.Ticks || now.Ticks > last.Ticks+500 {
 		t.Errorf("now is tick %d, a process was just started at %d: not the same clock", now.Ticks, last.Ticks)
+	}
+}
+
+// Of two readers of a FIFO the later one has read the later lines, whatever their
+// process ids are.
+func TestNoticeTokensAscend(t *testing.T) {
+	a, b := NewNoticeClock(Process{PID: 7}), NewNoticeClock(Process{PID: 7})
+	var last Token
+	for i := range 1000 {
+		c := a
+		if i/10%2 == 1 {
+			c = b
+		}
+		tok, err := c.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tok.Compare(last) <= 0 {
+			t.Fatalf("line %d has token %v, not newer than %v", i, tok, last)
+		}
+		last = tok
 	}
 }
 

@@ -113,18 +113,18 @@ func (s *Store) Record(i Intent, limit time.Duration) (newer *Intent, err error)
 }
 
 // TakeOver makes reader the channel of the intents that an earlier reader of
-// keepalived's FIFO recorded.
-func (s *Store) TakeOver(keepalived, reader Process) error {
-	have, err := s.Load()
+// keepalived's FIFO recorded. path is the FIFO's.
+func (s *Store) TakeOver(keepalived, reader Process, path string) error {
+	have, err := s.load()
 	if err != nil {
 		return err
 	}
-	for _, i := range have {
+	for _, i := range slices.Concat(have.Intents, Intents(have.States)) {
 		if i.Owner != keepalived || i.Channel == (Process{}) {
 			continue
 		}
 		// With its own token: whatever is newer by now stands.
-		i.Channel = reader
+		i.Channel, i.FIFO = reader, path
 		if _, err := s.Record(i, RecordLimit); err != nil {
 			return err
 		}

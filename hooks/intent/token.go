@@ -80,11 +80,25 @@ func ProcessToken() (Token, error) {
 	return t, nil
 }
 
-// NowToken is the token of a request that arrives now, as a line of keepalived's
-// FIFO. Seq must ascend from call to call.
-func NowToken(seq uint64) (Token, error) {
+// NoticeClock gives the lines of a keepalived's FIFO their tokens. The FIFO is read
+// by one process at a time, of which any may be the next: so it is the moment alone
+// that decides.
+type NoticeClock struct {
+	keepalived Process
+	last       time.Duration
+}
+
+// NewNoticeClock makes the clock of a reader.
+func NewNoticeClock(keepalived Process) *NoticeClock { return &NoticeClock{keepalived: keepalived} }
+
+// Next is the token of a line that was read just now.
+func (c *NoticeClock) Next() (Token, error) {
 	now, err := sinceBoot()
-	return Token{Ticks: uint64(now / tick), PID: os.Getpid(), Seq: seq}, err
+	if now <= c.last {
+		now = c.last + 1
+	}
+	c.last = now
+	return Token{Ticks: uint64(now / tick), PID: c.keepalived.PID, Seq: uint64(now % tick)}, err
 }
 
 // sinceBoot is the time since boot by the clock of process start times.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wanfail/wanfail/hooks/intent"
+	"github.com/wanfail/wanfail/hooks/rundir"
 )
 
 // Notice is one line of keepalived's notify FIFO (keepalived.conf(5), NOTIFY
@@ -53,7 +54,12 @@ const fifoRoom = 1 << 20
 // ReadFIFO calls take for each line that keepalived writes to the FIFO at path,
 // and bad for what is no such line. It returns when keepalived has closed the
 // FIFO, or some time after ctx has ended: until then the last states still come.
-func ReadFIFO(ctx context.Context, path string, take func(Notice), bad func(error)) error {
+//
+// Only one process at a time reads a FIFO, the one that holds its lock: of two,
+// each would get a part, and none would know the order. ready is called when this
+// one can do without the one before, since it has the FIFO open, and again when it
+// is its turn, before the first line.
+func ReadFIFO(ctx context.Context, path string, ready func(), take func(Notice), bad func(error)) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("open FIFO: %w", err)
@@ -65,25 +71,24 @@ func ReadFIFO(ctx context.Context, path string, take func(Notice), bad func(erro
 	if err != nil {
 		return fmt.Errorf("open FIFO: %w", err)
 	}
-	defer f.Close()
-	// keepalived drops what does not fit, so make room for more than this reader
-	// will ever be behind by. A refusal is harmless.
-	if raw, err := f.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, fifoRoom) })
+	makeRoom(f)
+	ready()
+	drain, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(drainLimit, cancel) })()
+	if f, err = rundir.AcquireFile(drain, f); err != nil {
+		return nil // the other reader has read the last states
 	}
+	defer f.Close()
+	ready()
 	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now().Add(drainLimit)) })
 	defer stop()
-	r := bufio.NewReaderSize(f, 1024)
+	r := bufio.NewReaderSize(f, maxNotice)
 	for {
 		line, err := r.ReadSlice('\n')
 		switch {
 		case err == nil:
-			n, err := ParseNotice(strings.TrimSuffix(string(line), "\n"))
-			if err != nil {
-				bad(err)
-				continue
-			}
-			take(n)
+			deliver(line, take, bad)
 		case errors.Is(err, bufio.ErrBufferFull):
 			bad(fmt.Errorf("line is too long: %.80q", line))
 			if err := skipLine(r); err != nil {
@@ -93,6 +98,27 @@ func ReadFIFO(ctx context.Context, path string, take func(Notice), bad func(erro
 			return ended(err)
 		}
 	}
+}
+
+// maxNotice is the longest line: a name of 128 bytes, and some words.
+const maxNotice = 1024
+
+// makeRoom lets the FIFO hold more than its reader will ever be behind by, since
+// keepalived drops what does not fit. A refusal is harmless.
+func makeRoom(f *os.File) {
+	if raw, err := f.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, fifoRoom) })
+	}
+}
+
+// deliver parses a line.
+func deliver(line []byte, take func(Notice), bad func(error)) {
+	n, err := ParseNotice(strings.TrimSuffix(string(line), "\n"))
+	if err != nil {
+		bad(err)
+		return
+	}
+	take(n)
 }
 
 // skipLine reads to the end of a line.

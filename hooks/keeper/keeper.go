@@ -75,11 +75,12 @@ type Keeper struct {
 	machine    *router.Machine
 	events     []router.Event // of the work at hand, which the machine has not taken
 	owners     map[intent.Process]context.CancelFunc
-	recorded   *intent.Intents // read from the record meanwhile
-	unrecorded bool            // an intent came that is to be put on record
-	unreadable string          // why the record could not be read last
-	noticed    []func()        // passes the kernel's events to the WANs, after the orders
-	fitness    *fitness.Facts  // nil until the first look
+	standIns   map[intent.Process]string // readers of FIFOs in whose place the keeper reads, a warning each
+	recorded   *intent.Intents           // read from the record meanwhile
+	unrecorded bool                      // an intent came that is to be put on record
+	unreadable string                    // why the record could not be read last
+	noticed    []func()                  // passes the kernel's events to the WANs, after the orders
+	fitness    *fitness.Facts            // nil until the first look
 	wall       wallClock
 	gc         gcTuner
 	waiters    map[*waiter]struct{}
@@ -103,6 +104,7 @@ func New(o Options) *Keeper {
 		Options: o, log: o.Log,
 		work:      newQueue[func()](nil),
 		owners:    map[intent.Process]context.CancelFunc{},
+		standIns:  map[intent.Process]string{},
 		waiters:   map[*waiter]struct{}{},
 		followers: map[signal]struct{}{},
 	}

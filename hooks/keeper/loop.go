@@ -104,7 +104,7 @@ func (k *Keeper) execute(ctx context.Context, a router.Action) {
 	case router.Announce:
 		k.uplinks[a.WAN].tell(wan.MACMoved{Reason: a.Reason})
 	case router.Watch:
-		k.watchOwner(ctx, a.Process, a.Grace)
+		k.watchOwner(ctx, a)
 	case router.Unwatch:
 		if cancel := k.owners[a.Process]; cancel != nil {
 			cancel()
@@ -149,11 +149,14 @@ func (k *Keeper) request(i intent.Intent, release bool) {
 }
 
 // ended are the processes that intents and states depend on and that have ended
-// already.
+// already, but for readers of a FIFO, which may be read in their place.
 func ended(is intent.Intents, states intent.States) (all []intent.Process) {
 	asked := map[intent.Process]bool{{}: true}
 	for _, i := range slices.Concat(is, intent.Intents(states)) {
 		for _, p := range []intent.Process{i.Owner, i.Channel} {
+			if p == i.Channel && i.FIFO != "" {
+				continue
+			}
 			if !asked[p] && p.Gone() {
 				all = append(all, p)
 			}

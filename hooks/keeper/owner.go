@@ -8,28 +8,67 @@ import (
 	"time"
 
 	"github.com/wanfail/wanfail/hooks/intent"
+	"github.com/wanfail/wanfail/hooks/keepalived"
 	"github.com/wanfail/wanfail/hooks/keeper/router"
 	"github.com/wanfail/wanfail/services"
 )
 
-// watchOwner watches a process that intents depend on. Its end counts after grace.
-func (k *Keeper) watchOwner(ctx context.Context, p intent.Process, grace time.Duration) {
+// watchOwner watches a process that intents depend on.
+func (k *Keeper) watchOwner(ctx context.Context, w router.Watch) {
 	ctx, cancel := context.WithCancel(ctx)
-	k.owners[p] = cancel
-	gone := func(why string) { k.post(router.Gone{Process: p, Why: why}) }
-	k.watchUnit(ctx, p, func() { gone("is being stopped") })
-	err := k.watchDeath(ctx, p, func() {
-		select {
-		case <-time.After(grace):
-			gone(router.Exited)
-		case <-ctx.Done():
-		}
-	})
+	k.owners[w.Process] = cancel
+	gone := func(why string) { k.post(router.Gone{Process: w.Process, Why: why}) }
+	ended := func() { gone(router.Exited) }
+	if w.FIFO != "" {
+		ended = func() { k.standIn(ctx, w, gone) }
+	}
+	k.watchUnit(ctx, w.Process, func() { gone("is being stopped") })
+	err := k.watchDeath(ctx, w.Process, ended)
 	switch {
 	case errors.Is(err, intent.ErrGone):
-		gone(router.Exited)
+		k.tasks.Go(ended)
 	case err != nil:
-		k.log.Error("cannot watch keepalived: its end would go unnoticed if it does not notify", "pid", p.PID, "error", err)
+		k.log.Error("cannot watch keepalived: its end would go unnoticed if it does not notify", "pid", w.Process.PID, "error", err)
+	}
+}
+
+// standIn reads keepalived's FIFO in the place of a reader that has ended, until
+// another one takes over, which ends ctx. On a reload keepalived replaces its
+// reader and repeats no state; on a busy machine it is long before that one reads.
+// One that was killed is not replaced.
+func (k *Keeper) standIn(ctx context.Context, w router.Watch, gone func(why string)) {
+	clock := intent.NewNoticeClock(w.Owner)
+	take := func(n keepalived.Notice) {
+		i := intent.Intent{Scope: n.Scope, State: n.State, Owner: w.Owner, Channel: w.Process, FIFO: w.FIFO, At: time.Now()}
+		switch intent.ParseState(n.State) {
+		case intent.ToPrimary:
+			i.Role = intent.Primary
+		case intent.ToBackup:
+		case intent.ToAnnounce:
+			k.do(func() { k.announce(i) })
+			return
+		default:
+			return
+		}
+		var err error
+		if i.Token, err = clock.Next(); err != nil {
+			k.log.Error("cannot order a notification", "error", err)
+			return
+		}
+		k.do(func() {
+			k.request(i, false)
+			k.unrecorded = true
+		})
+	}
+	name := fmt.Sprintf("the reader[%d] of keepalived's FIFO has ended; the keeper reads it until keepalived is reloaded", w.Process.PID)
+	k.do(func() { k.standIns[w.Process] = name })
+	defer k.do(func() { delete(k.standIns, w.Process) })
+	err := keepalived.StandIn(ctx, w.FIFO, take, func(err error) {
+		k.log.Warn("a line of the FIFO is not keepalived's", "error", err)
+	})
+	if err != nil {
+		k.log.Error("keepalived's FIFO has no reader, and cannot be read in its place", "error", err)
+		gone(router.Exited)
 	}
 }
 

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -127,6 +128,7 @@ func (k *Keeper) describe() control.Report {
 	if k.fitness != nil {
 		k.fitness.Fill(&r)
 	}
+	r.Warnings = slices.AppendSeq(r.Warnings, maps.Values(k.standIns))
 	slices.Sort(r.Warnings)
 	return r
 }

@@ -30,30 +30,26 @@ func (l Lock) Acquire() (unlock func(), err error) {
 // AcquireWithin is Acquire for at most limit, then context.DeadlineExceeded, and no
 // longer than ctx.
 func (l Lock) AcquireWithin(ctx context.Context, limit time.Duration) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	f, err := l.Open()
 	if err != nil {
 		return nil, err
 	}
-	return AcquireFileWithin(ctx, f, limit)
-}
-
-// AcquireFileWithin is AcquireWithin for a file that is open already and that nobody
-// else uses. It closes the file with the lock, or when there is none to be had.
-func AcquireFileWithin(ctx context.Context, f *os.File, limit time.Duration) (unlock func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	name := f.Name()
-	locked, err := lockWithin(ctx, f)
+	locked, err := AcquireFile(ctx, f)
 	switch {
 	case err == nil:
 		return func() { _ = locked.Close() }, nil
 	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		return nil, err
 	}
-	return nil, fmt.Errorf("lock %s: %w", name, err)
+	return nil, fmt.Errorf("lock %s: %w", l, err)
 }
 
-func lockWithin(ctx context.Context, f *os.File) (*os.File, error) {
+// AcquireFile takes an exclusive flock(2) on an open file that nobody else uses, no
+// later than the end of ctx. It returns the file, or another one that was opened
+// for the same lock, whose end releases it; without the lock f is closed.
+func AcquireFile(ctx context.Context, f *os.File) (*os.File, error) {
 	err := flock(f, unix.LOCK_EX|unix.LOCK_NB)
 	switch {
 	case err == nil:
@@ -65,14 +61,24 @@ func lockWithin(ctx context.Context, f *os.File) (*os.File, error) {
 	return nil, err
 }
 
-// flock is flock(2), which a signal may interrupt.
+// flock is flock(2), which a signal may interrupt. It does not call Fd, which would
+// take the file from the runtime's poller.
 func flock(f *os.File, how int) error {
-	for {
-		err := unix.Flock(int(f.Fd()), how)
-		if !errors.Is(err, unix.EINTR) {
-			return err
-		}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
 	}
+	if cerr := raw.Control(func(fd uintptr) {
+		for {
+			err = unix.Flock(int(fd), how)
+			if !errors.Is(err, unix.EINTR) {
+				return
+			}
+		}
+	}); cerr != nil {
+		return cerr
+	}
+	return err
 }
 
 // A blocked flock(2) cannot be cancelled: it keeps its thread and its descriptor

@@ -23,12 +23,19 @@ type DirWatch struct {
 }
 
 // WatchDir starts to watch the files of the given names in dir (inotify(7)).
-func WatchDir(dir string, names ...string) (*DirWatch, error) {
+func WatchDir(dir string, names ...string) (*DirWatch, error) { return watchDir(dir, 0, names) }
+
+// WatchOpened is WatchDir, and tells when the files were opened, too.
+func WatchOpened(dir string, names ...string) (*DirWatch, error) {
+	return watchDir(dir, unix.IN_OPEN, names)
+}
+
+func watchDir(dir string, more uint32, names []string) (*DirWatch, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w", dir, err)
 	}
-	const mask = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_ATTRIB | unix.IN_DELETE |
+	mask := more | unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_ATTRIB | unix.IN_DELETE |
 		unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
 	if _, err := unix.InotifyAddWatch(fd, dir, mask); err != nil {
 		_ = unix.Close(fd)

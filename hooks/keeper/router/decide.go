@@ -80,27 +80,25 @@ func Disputes(wans []WAN, is intent.Intents, states intent.States, gone func(int
 	return all
 }
 
-// owners are the processes that intents and reported states depend on, and how long
-// after its end each still counts.
-func owners(is intent.Intents, states intent.States) map[intent.Process]time.Duration {
-	all := map[intent.Process]time.Duration{}
-	for _, i := range states {
-		all[i.Owner] = 0
-	}
+// watches are the processes that intents and reported states depend on.
+func watches(is intent.Intents, states intent.States) (all []Watch) {
+	// In their order, so that a step is the same each time.
 	for _, i := range is {
 		if i.Role != intent.Primary {
 			continue
 		}
-		if i.Channel != (intent.Process{}) {
-			all[i.Channel] = handover
-		}
 		if i.Owner != (intent.Process{}) {
-			all[i.Owner] = 0
+			all = append(all, Watch{Process: i.Owner})
+		}
+		if i.Channel != (intent.Process{}) {
+			all = append(all, Watch{i.Channel, i.FIFO, i.Owner})
+		}
+	}
+	for _, i := range states {
+		all = append(all, Watch{Process: i.Owner})
+		if i.FIFO != "" { // a backup must hear that it becomes master
+			all = append(all, Watch{i.Channel, i.FIFO, i.Owner})
 		}
 	}
 	return all
 }
-
-// handover is how long another reader of the FIFO may take to replace one that has
-// ended: keepalived starts it when it reloads, and writes no state then.
-const handover = time.Second

@@ -120,10 +120,12 @@ type (
 		WAN    int
 		Reason string
 	}
-	// Watch a process; its end counts after Grace.
+	// Watch a process. If it reads the FIFO of Owner, its end counts only when the
+	// FIFO cannot be read in its place.
 	Watch struct {
 		Process intent.Process
-		Grace   time.Duration
+		FIFO    string
+		Owner   intent.Process
 	}
 	// Unwatch it.
 	Unwatch struct{ Process intent.Process }

@@ -168,19 +168,16 @@ func (m *Machine) gone(p intent.Process) bool { return m.owners[p] != "" }
 
 // own watches each process that an intent depends on, and no other.
 func (m *Machine) own() {
-	needed := owners(m.intents, m.states)
-	// In their order, so that a step is the same each time.
-	for _, i := range slices.Concat([]intent.Intent(m.intents), []intent.Intent(m.states)) {
-		for _, p := range []intent.Process{i.Owner, i.Channel} {
-			grace, isNeeded := needed[p]
-			if _, watched := m.owners[p]; isNeeded && !watched {
-				m.owners[p] = ""
-				m.act(Watch{p, grace})
-			}
+	needed := map[intent.Process]bool{}
+	for _, w := range watches(m.intents, m.states) {
+		needed[w.Process] = true
+		if _, watched := m.owners[w.Process]; !watched {
+			m.owners[w.Process] = ""
+			m.act(w)
 		}
 	}
 	for p := range m.owners {
-		if _, isNeeded := needed[p]; !isNeeded {
+		if !needed[p] {
 			delete(m.owners, p)
 			m.act(Unwatch{p})
 		}

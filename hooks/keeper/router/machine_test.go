@@ -78,7 +78,7 @@ func TestMachine(t *testing.T) {
 		}},
 		"a returning backup touches the replication": {true, nil, func(r *rig) {
 			r.boot()
-			r.do(r.of(intent.Backup, "VI_1", 10, 0), "watch 10 0s")
+			r.do(r.of(intent.Backup, "VI_1", 10, 0), "watch 10")
 		}},
 		"a restarted keeper that finds a backup in place of a primary does not yield": {true, nil, func(r *rig) {
 			r.do(Started{Found: []Found{{Held: true, Up: true}}}, "fallback backup; yield 1; serve 1 false; turned backup; order 0 1 backup linger")
@@ -109,18 +109,18 @@ func TestMachine(t *testing.T) {
 		}},
 		"a keepalived that died counts": {false, nil, func(r *rig) {
 			r.boot()
-			r.do(r.of(intent.Primary, "", 10, 0), "watch 10 0s; fallback primary; serve 2 true; turned primary; order 0 2 primary open")
+			r.do(r.of(intent.Primary, "", 10, 0), "watch 10; fallback primary; serve 2 true; turned primary; order 0 2 primary open")
 			r.do(Gone{process(11), Exited}, "")
 			r.do(Gone{process(10), Exited}, "fallback backup; serve 3 false; turned backup; order 0 3 backup; ended: superseded on the way to primary")
 			if r.m.by != "keepalived[10] "+Exited {
 				r.t.Errorf("by %q", r.m.by)
 			}
 			r.do(Gone{process(10), "is being stopped"}, "")
-			r.do(r.of(intent.Primary, "", 12, 0), "watch 12 0s; unwatch 10; fallback primary; serve 4 true; turned primary; order 0 4 primary open; ended: superseded on the way to backup")
+			r.do(r.of(intent.Primary, "", 12, 0), "watch 12; unwatch 10; fallback primary; serve 4 true; turned primary; order 0 4 primary open; ended: superseded on the way to backup")
 		}},
 		"a dead reader of the FIFO counts": {false, nil, func(r *rig) {
 			r.boot()
-			r.do(r.of(intent.Primary, "", 10, 11), "watch 10 0s; watch 11 1s; fallback primary; serve 2 true; turned primary; order 0 2 primary open")
+			r.do(r.of(intent.Primary, "", 10, 11), "watch 10; watch 11; fallback primary; serve 2 true; turned primary; order 0 2 primary open")
 			r.do(Gone{process(11), Exited}, "fallback backup; serve 3 false; turned backup; order 0 3 backup; ended: superseded on the way to primary")
 			if !strings.Contains(r.m.by, "reload keepalived") {
 				r.t.Errorf("by %q", r.m.by)
@@ -130,7 +130,7 @@ func TestMachine(t *testing.T) {
 			r.boot()
 			e := r.of(intent.Primary, "", 10, 11)
 			e.Ended = []intent.Process{process(10)}
-			r.do(e, "watch 11 1s")
+			r.do(e, "watch 11")
 		}},
 		"a record of a dead keepalived makes a primary for a moment": {false, nil, func(r *rig) {
 			e := r.of(intent.Primary, "", 10, 0)
@@ -138,7 +138,7 @@ func TestMachine(t *testing.T) {
 		}},
 		"the death of a keepalived that asked for backup counts": {false, nil, func(r *rig) {
 			r.boot()
-			r.do(r.of(intent.Backup, "", 10, 11), "watch 10 0s")
+			r.do(r.of(intent.Backup, "", 10, 11), "watch 10")
 			r.do(Gone{process(10), Exited}, "")
 		}},
 		"a person's request ends with a keepalived": {false, nil, func(r *rig) {

@@ -211,12 +211,12 @@ func TestDisputes(t *testing.T) {
 		t.Errorf("%+v, %q", rep.VRRP, rep.Warnings)
 	}
 	other := r.of(intent.Backup, "VI_2", 11, 0)
-	if got := r.step(other); !strings.HasPrefix(got, "watch 11 0s; unwatch 10") {
+	if got := r.step(other); !strings.HasPrefix(got, "watch 11; unwatch 10") {
 		t.Error(got)
 	}
 	// As recorded, after a restart of the keeper.
 	r = newRig(t, false)
-	r.do(Started{States: intent.States(other.Intents)}, "watch 11 0s; fallback backup; serve 1 false; turned backup; order 0 1 backup")
+	r.do(Started{States: intent.States(other.Intents)}, "watch 11; fallback backup; serve 1 false; turned backup; order 0 1 backup")
 }
 
 // Decide is what keeper, hook, dry run and status go by.

@@ -70,7 +70,7 @@ func (r *rig) step(event Event) string {
 		case Announce:
 			got = append(got, fmt.Sprintf("announce %d", a.WAN))
 		case Watch:
-			got = append(got, fmt.Sprintf("watch %d %v", a.Process.PID, a.Grace))
+			got = append(got, strings.TrimSpace(fmt.Sprintf("watch %d %s", a.Process.PID, a.FIFO)))
 		case Unwatch:
 			got = append(got, fmt.Sprintf("unwatch %d", a.Process.PID))
 		case Ended:
