@@ -80,8 +80,9 @@ func Disputes(wans []WAN, is intent.Intents, states intent.States, gone func(int
 	return all
 }
 
-// watches are the processes that intents and reported states depend on.
-func watches(is intent.Intents, states intent.States) (all []Watch) {
+// watches are the processes that intents and reported states depend on. The FIFO of
+// a keepalived that has ended is the next one's, with a reader of its own.
+func watches(is intent.Intents, states intent.States, gone func(intent.Process) bool) (all []Watch) {
 	// In their order, so that a step is the same each time.
 	for _, i := range is {
 		if i.Role != intent.Primary {
@@ -90,13 +91,13 @@ func watches(is intent.Intents, states intent.States) (all []Watch) {
 		if i.Owner != (intent.Process{}) {
 			all = append(all, Watch{Process: i.Owner})
 		}
-		if i.Channel != (intent.Process{}) {
+		if i.Channel != (intent.Process{}) && !gone(i.Owner) {
 			all = append(all, Watch{i.Channel, i.FIFO, i.Owner})
 		}
 	}
 	for _, i := range states {
 		all = append(all, Watch{Process: i.Owner})
-		if i.FIFO != "" { // a backup must hear that it becomes master
+		if i.FIFO != "" && !gone(i.Owner) { // a backup must hear that it becomes master
 			all = append(all, Watch{i.Channel, i.FIFO, i.Owner})
 		}
 	}

@@ -169,7 +169,7 @@ func (m *Machine) gone(p intent.Process) bool { return m.owners[p] != "" }
 // own watches each process that an intent depends on, and no other.
 func (m *Machine) own() {
 	needed := map[intent.Process]bool{}
-	for _, w := range watches(m.intents, m.states) {
+	for _, w := range watches(m.intents, m.states, m.gone) {
 		needed[w.Process] = true
 		if _, watched := m.owners[w.Process]; !watched {
 			m.owners[w.Process] = ""

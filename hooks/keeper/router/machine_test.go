@@ -130,7 +130,15 @@ func TestMachine(t *testing.T) {
 			r.boot()
 			e := r.of(intent.Primary, "", 10, 11)
 			e.Ended = []intent.Process{process(10)}
-			r.do(e, "watch 11")
+			r.do(e, "")
+		}},
+		"the keeper goes on with the FIFO of a keepalived that has ended": {false, nil, func(r *rig) {
+			r.boot()
+			e := r.of(intent.Primary, "", 10, 11)
+			e.Intents[0].FIFO = "/fifo"
+			r.do(e, "watch 10; watch 11 /fifo; fallback primary; serve 2 true; turned primary; order 0 2 primary open")
+			// The next keepalived has a reader of its own, which could not read.
+			r.do(Gone{process(10), Exited}, "unwatch 11; fallback backup; serve 3 false; turned backup; order 0 3 backup; ended: superseded on the way to primary")
 		}},
 		"a record of a dead keepalived makes a primary for a moment": {false, nil, func(r *rig) {
 			e := r.of(intent.Primary, "", 10, 0)
