@@ -18,11 +18,15 @@ import (
 // are in its network namespace.
 type Lab struct {
 	opt      Options
+	addr     addresses
 	ISP      *ISP
 	Internet *Node
 	Client   *Node
 	routers  [2]*Router
 }
+
+// VIP is the virtual address.
+func (l *Lab) VIP() netip.Addr { return l.addr.vip.Addr() }
 
 // New builds the network: the ISP serves, the routers are up, keepalived is not
 // running yet. Close it.
@@ -33,10 +37,9 @@ func New(ctx context.Context, o Options) (_ *Lab, err error) {
 	if !sandbox.Inside() {
 		return nil, errors.New("lab: call lab.Main first")
 	}
-	l := &Lab{opt: o}
-	setAddresses("192.168.77.", "10.77.0.")
+	l := &Lab{opt: o, addr: usual}
 	if o.Bare {
-		setAddresses("192.168.10.", "10.99.0.")
+		l.addr = documented
 	}
 	began := time.Now()
 	defer func() {
@@ -98,11 +101,11 @@ func (l *Lab) makeNodes() (err error) {
 	}
 	l.Internet.setup = defaultVia(ispInside.Addr())
 	l.Client, err = newNode(sandbox.Spec{Name: "client"},
-		jack{switchLAN, "eth0", mac(3, 0), []string{netip.PrefixFrom(ClientAddr, VIP.Bits()).String()}})
+		jack{switchLAN, "eth0", mac(3, 0), []string{netip.PrefixFrom(l.addr.client, l.addr.vip.Bits()).String()}})
 	if err != nil {
 		return err
 	}
-	l.Client.setup = defaultVia(VIP.Addr())
+	l.Client.setup = defaultVia(l.addr.vip.Addr())
 	for i := range l.routers {
 		if l.routers[i], err = l.newRouter(i, mac); err != nil {
 			return err

@@ -141,24 +141,32 @@ var (
 	poolLast  = netip.MustParseAddr("203.0.114.99")
 )
 
-// Addresses of the LAN and of the link between the routers: of the lab that was
-// built last.
+// Addresses of the LAN, in a lab that is not bare.
 var (
-	ClientAddr netip.Addr
-	VIP        netip.Prefix
-	routerLAN  [2]netip.Prefix
-	routerSync [2]netip.Prefix
+	ClientAddr = usual.client
+	VIP        = usual.vip
 )
 
-func init() { setAddresses("192.168.77.", "10.77.0.") }
+// addresses are those of the LAN and of the link between the routers.
+type addresses struct {
+	client       netip.Addr
+	vip          netip.Prefix
+	router, sync [2]netip.Prefix
+}
 
-func setAddresses(lan, sync string) {
-	ClientAddr = netip.MustParseAddr(lan + "100")
-	VIP = netip.MustParsePrefix(lan + "1/24")
-	for i := range routerLAN {
-		routerLAN[i] = netip.MustParsePrefix(fmt.Sprintf("%s%d/24", lan, 2+i))
-		routerSync[i] = netip.MustParsePrefix(fmt.Sprintf("%s%d/24", sync, 2+i))
+var (
+	usual = addressesIn("192.168.77.", "10.77.0.")
+	// A bare lab has the addresses that the documents name.
+	documented = addressesIn("192.168.10.", "10.99.0.")
+)
+
+func addressesIn(lan, sync string) addresses {
+	a := addresses{client: netip.MustParseAddr(lan + "100"), vip: netip.MustParsePrefix(lan + "1/24")}
+	for i := range a.router {
+		a.router[i] = netip.MustParsePrefix(fmt.Sprintf("%s%d/24", lan, 2+i))
+		a.sync[i] = netip.MustParsePrefix(fmt.Sprintf("%s%d/24", sync, 2+i))
 	}
+	return a
 }
 
 // SharedMAC is the one that both routers give to their WAN.

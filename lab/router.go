@@ -34,9 +34,9 @@ type notify struct{ Event, Command string }
 
 func (l *Lab) newRouter(i int, mac func(machine, iface byte) net.HardwareAddr) (*Router, error) {
 	n, err := newNode(sandbox.Spec{Name: "ar" + strconv.Itoa(i), Systemd: l.opt.Backend == Systemd},
-		jack{switchLAN, "eth1", mac(byte(16+i), 1), []string{routerLAN[i].String()}},
+		jack{switchLAN, "eth1", mac(byte(16+i), 1), []string{l.addr.router[i].String()}},
 		jack{switchISP, "eth2", mac(byte(16+i), 2), nil},
-		jack{switchSync, "eth3", mac(byte(16+i), 3), []string{routerSync[i].String()}})
+		jack{switchSync, "eth3", mac(byte(16+i), 3), []string{l.addr.sync[i].String()}})
 	if err != nil {
 		return nil, err
 	}
@@ -54,14 +54,14 @@ func (l *Lab) newRouter(i int, mac func(machine, iface byte) net.HardwareAddr) (
 // configure fills the disk.
 func (r *Router) configure() error {
 	r.sysctl = map[string]string{"net/ipv4/ip_forward": "1"}
-	o := r.l.opt
+	o, a := r.l.opt, r.l.addr
 	i, peer := r.index, 1-r.index
 	data := map[string]any{
-		"Name": r.Name, "Index": i, "Priority": 250 - 30*i, "VIP": VIP, "VIPAddr": VIP.Addr(), "ISP": Gateway,
+		"Name": r.Name, "Index": i, "Priority": 250 - 30*i, "VIP": a.vip, "VIPAddr": a.vip.Addr(), "ISP": Gateway,
 		"Advert":    strconv.FormatFloat(o.Advert.Seconds(), 'f', 2, 64),
 		"NoPreempt": o.NoPreempt, "PreemptDelay": int(o.PreemptDelay.Seconds()),
-		"LAN": routerLAN[i].Addr(), "LANPeer": routerLAN[peer].Addr(),
-		"Sync": routerSync[i].Addr(), "SyncPeer": routerSync[peer].Addr(),
+		"LAN": a.router[i].Addr(), "LANPeer": a.router[peer].Addr(),
+		"Sync": a.sync[i].Addr(), "SyncPeer": a.sync[peer].Addr(),
 		"SharedMAC": SharedMAC(), "Services": o.Services, "Conntrackd": o.Conntrackd, "WANOptions": o.WANOptions, "BackupGateway": o.BackupGateway,
 		"Systemd": o.Backend == Systemd, "Client": o.Client, "StopClient": o.StopClient,
 		"Notify": notifies(o),
@@ -267,7 +267,7 @@ func (r *Router) Sync() Port { return portOf(switchSync, r.Name) }
 func (r *Router) BootsWithoutCable(port Port) { r.loose = map[Port]bool{port: true} }
 
 // Address is the router's own on the LAN, the source of its adverts.
-func (r *Router) Address() netip.Addr { return routerLAN[r.index].Addr() }
+func (r *Router) Address() netip.Addr { return r.l.addr.router[r.index].Addr() }
 
 // StartKeepalived returns when keepalived runs; the election is still to come.
 func (r *Router) StartKeepalived(ctx context.Context) error {
@@ -313,7 +313,7 @@ func (r *Router) StopKeepalived(ctx context.Context) error {
 func (r *Router) HoldsVIP() (bool, error) {
 	addrs, err := r.Addrs("eth1")
 	for _, a := range addrs {
-		if a.Addr() == VIP.Addr() {
+		if a.Addr() == r.l.VIP() {
 			return true, nil
 		}
 	}

@@ -19,7 +19,7 @@ const (
 	KindAct     Kind = "act"     // somebody did something: the reason for all else
 	KindBoot    Kind = "boot"    // a router is up
 	KindVRRP    Kind = "vrrp"    // Subject master: first advert of a new one; stop: priority 0
-	KindVIP     Kind = "vip"     // Subject up or down: the virtual address
+	KindVIP     Kind = "vip"     // Subject up or down; Detail: the virtual address
 	KindHook    Kind = "hook"    // Subject: the role that the hook was called with
 	KindLink    Kind = "link"    // the WAN's interface; Subject up, down, mute or gone
 	KindAddr    Kind = "addr"    // the WAN's address; Subject: the address, or gone
@@ -50,7 +50,7 @@ func (e Event) String() string {
 		}
 		return "VRRP: first advert as master"
 	case KindVIP:
-		return "virtual address " + VIP.Addr().String() + " " + e.Subject
+		return "virtual address " + e.Detail + " " + e.Subject
 	case KindHook:
 		return "hook " + e.Subject
 	case KindLink:

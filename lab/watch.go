@@ -169,8 +169,11 @@ func (w *netlinkWatch) addr(u netlink.AddrUpdate) {
 		return
 	}
 	switch {
-	case u.LinkIndex == w.eth1 && ip == VIP.Addr():
-		w.note(KindVIP, "vip", map[bool]string{true: "up", false: "down"}[u.NewAddr])
+	case u.LinkIndex == w.eth1 && ip == w.r.l.VIP():
+		state := map[bool]string{true: "up", false: "down"}[u.NewAddr]
+		if w.t.changed(w.r, "vip", state) {
+			w.t.add(Event{At: time.Now(), Node: w.r.Name, Kind: KindVIP, Subject: state, Detail: ip.String()})
+		}
 	case u.LinkIndex == w.eth1 || ip.IsLoopback() || !WANPrefix.Contains(ip):
 	case u.NewAddr:
 		w.note(KindAddr, "addr", ip.String())

@@ -45,7 +45,7 @@ func TestDebianGuideOptions(t *testing.T) {
 	w.reboots(r, append(append(texts[:last:last], more...), texts[last])...)
 	w.isMaster(r)
 	w.eventually("dnsmasq resolves", func() (bool, error) {
-		return strings.Contains(w.says(r, "busybox", "nslookup", someName, lab.VIP.Addr().String()), lab.InternetAddr.String()), nil
+		return strings.Contains(w.says(r, "busybox", "nslookup", someName, w.l.VIP().String()), lab.InternetAddr.String()), nil
 	})
 	w.eventually("miniupnpd runs", func() (bool, error) { return r.Running(w.ctx, "miniupnpd") })
 	if got := w.run(r, "wanfail", "status", "--json"); strings.Contains(got, `"error"`) {
