@@ -56,6 +56,8 @@ func fifo(c *cli.Context) error {
 			log.Error("cannot take over from an earlier reader of the FIFO", "error", err)
 		}
 	}
+	alive, free := owner.Alive()
+	defer free()
 	clock := intent.NewNoticeClock(owner)
 	var lines sync.WaitGroup
 	ctx := context.WithoutCancel(c.Context) // the last states come after SIGTERM
@@ -87,7 +89,7 @@ func fifo(c *cli.Context) error {
 			}
 		})
 	}
-	err = keepalived.ReadFIFO(c.Context, path, takeOver, take, func(err error) {
+	err = keepalived.ReadFIFO(c.Context, path, alive, takeOver, take, func(err error) {
 		log.Warn("line in the FIFO is not keepalived's", "error", err)
 	})
 	lines.Wait()

@@ -174,6 +174,24 @@ func (p Process) Unit() string {
 	return ""
 }
 
+// Alive returns a function that reports whether p still runs, without a look into
+// /proc each time, and one that frees what it needs. The zero process never ends.
+func (p Process) Alive() (alive func() bool, free func()) {
+	if p == (Process{}) {
+		return func() bool { return true }, func() {}
+	}
+	fd, err := p.Open()
+	if err != nil {
+		return func() bool { return !p.Gone() }, func() {}
+	}
+	alive = func() bool {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 0)
+		return err != nil || n == 0
+	}
+	return alive, func() { _ = unix.Close(fd) }
+}
+
 // Gone reports whether p has ended.
 func (p Process) Gone() bool {
 	fd, err := p.Open()

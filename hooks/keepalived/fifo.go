@@ -1,11 +1,8 @@
 package keepalived
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -58,8 +55,9 @@ const fifoRoom = 1 << 20
 // Only one process at a time reads a FIFO, the one that holds its lock: of two,
 // each would get a part, and none would know the order. ready is called when this
 // one can do without the one before, since it has the FIFO open, and again when it
-// is its turn, before the first line.
-func ReadFIFO(ctx context.Context, path string, ready func(), take func(Notice), bad func(error)) error {
+// is its turn, before the first line. It ends when alive says that this keepalived
+// has ended: what comes then is from another one.
+func ReadFIFO(ctx context.Context, path string, alive func() bool, ready func(), take func(Notice), bad func(error)) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("open FIFO: %w", err)
@@ -81,23 +79,8 @@ func ReadFIFO(ctx context.Context, path string, ready func(), take func(Notice),
 	}
 	defer f.Close()
 	ready()
-	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now().Add(drainLimit)) })
-	defer stop()
-	r := bufio.NewReaderSize(f, maxNotice)
-	for {
-		line, err := r.ReadSlice('\n')
-		switch {
-		case err == nil:
-			deliver(line, take, bad)
-		case errors.Is(err, bufio.ErrBufferFull):
-			bad(fmt.Errorf("line is too long: %.80q", line))
-			if err := skipLine(r); err != nil {
-				return ended(err)
-			}
-		default:
-			return ended(err)
-		}
-	}
+	_, err = readFIFO(drain, f, alive, take, bad)
+	return err
 }
 
 // maxNotice is the longest line: a name of 128 bytes, and some words.
@@ -119,22 +102,4 @@ func deliver(line []byte, take func(Notice), bad func(error)) {
 		return
 	}
 	take(n)
-}
-
-// skipLine reads to the end of a line.
-func skipLine(r *bufio.Reader) error {
-	for {
-		_, err := r.ReadSlice('\n')
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return err
-		}
-	}
-}
-
-// ended is nil for the ways in which a FIFO ends.
-func ended(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil
-	}
-	return fmt.Errorf("read FIFO: %w", err)
 }

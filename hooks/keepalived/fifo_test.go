@@ -58,7 +58,7 @@ func TestReadFIFOAfterSIGTERM(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	heard, bads, done := make(chan string, 16), make(chan error, 16), make(chan error, 1)
 	go func() {
-		done <- ReadFIFO(ctx, path, func() {}, func(n Notice) { heard <- n.Scope + " " + n.State }, func(err error) { bads <- err })
+		done <- ReadFIFO(ctx, path, always, func() {}, func(n Notice) { heard <- n.Scope + " " + n.State }, func(err error) { bads <- err })
 	}()
 	fmt.Fprintf(w, "INSTANCE \"VI_1\" MASTER 254\nnonsense\n%s\n", strings.Repeat("x", 5000))
 	var got []string
@@ -108,7 +108,7 @@ func TestReadFIFOThatIsFull(t *testing.T) {
 	var heard atomic.Int64
 	hold, started := make(chan struct{}), make(chan struct{})
 	go func() {
-		_ = ReadFIFO(t.Context(), path, func() {}, func(Notice) {
+		_ = ReadFIFO(t.Context(), path, always, func() {}, func(Notice) {
 			if heard.Add(1) == 1 {
 				close(started)
 				<-hold // the reader is stopped
@@ -136,7 +136,7 @@ func TestReadFIFORefusesFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []string{path, path + "-none"} {
-		if err := ReadFIFO(t.Context(), p, func() {}, nil, nil); err == nil || !strings.Contains(err.Error(), p) {
+		if err := ReadFIFO(t.Context(), p, always, func() {}, nil, nil); err == nil || !strings.Contains(err.Error(), p) {
 			t.Errorf("%s: %v", p, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,10 +30,10 @@ var ErrNoWriter = errors.New("keepalived has closed it")
 //
 // What keepalived has written stays in the FIFO until somebody reads it, so that
 // nothing is lost however late the next reader is. Once ctx has ended no line is
-// left half read.
-func StandIn(ctx context.Context, path string, take func(Notice), bad func(error)) error {
-	s := standIn{path: path, take: take, bad: bad, connected: time.Now()}
-	for ctx.Err() == nil {
+// left half read. It also ends when alive says that this keepalived has ended.
+func StandIn(ctx context.Context, path string, alive func() bool, take func(Notice), bad func(error)) error {
+	s := standIn{path: path, alive: alive, take: take, bad: bad, connected: time.Now()}
+	for ctx.Err() == nil && alive() {
 		open, err := s.once(ctx)
 		if err != nil {
 			return err
@@ -46,6 +47,7 @@ func StandIn(ctx context.Context, path string, take func(Notice), bad func(error
 
 type standIn struct {
 	path      string
+	alive     func() bool
 	take      func(Notice)
 	bad       func(error)
 	connected time.Time // when keepalived was known last to have it open
@@ -110,7 +112,7 @@ func (s *standIn) read(ctx context.Context, f *os.File) (open bool, err error) {
 	if f == nil {
 		return false, nil
 	}
-	if open, err = readFIFO(ctx, f, s.take, s.bad); open {
+	if open, err = readFIFO(ctx, f, s.alive, s.take, s.bad); open {
 		s.connected = time.Now()
 	}
 	return open, err
@@ -145,67 +147,84 @@ func openFIFO(path string) (*os.File, error) {
 	return f, nil
 }
 
-// readFIFO reads lines until nobody has the FIFO open for writing, or ctx ends.
-// open: somebody had.
-func readFIFO(ctx context.Context, f *os.File, take func(Notice), bad func(error)) (open bool, err error) {
+// readFIFO reads lines until nobody has the FIFO open for writing, keepalived has
+// ended, or ctx ends. open: somebody had it open.
+func readFIFO(ctx context.Context, f *os.File, alive func() bool, take func(Notice), bad func(error)) (open bool, err error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return false, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	var pending []byte
+	lines := lineReader{take: take, bad: bad}
 	var buf [maxNotice]byte
 	for {
 		var n int
 		var rerr error
+		ended := false
 		// A pipe that is empty gives EAGAIN while somebody has it open for writing, and
 		// its end otherwise.
 		err := raw.Read(func(fd uintptr) (done bool) {
+			if ended = !alive(); ended {
+				return true // the line is for another one's reader
+			}
 			n, rerr = unix.Read(int(fd), buf[:])
 			open = open || n > 0 || errors.Is(rerr, unix.EAGAIN)
 			return !errors.Is(rerr, unix.EAGAIN)
 		})
-		if err != nil { // ctx has ended
-			finish(raw, pending, take, bad)
+		switch {
+		case err != nil: // ctx has ended
+			lines.finish(raw)
 			return open, nil
-		}
-		if rerr != nil {
+		case ended || rerr == nil && n == 0:
+			return open, nil
+		case errors.Is(rerr, unix.EINTR):
+		case rerr != nil:
 			return open, fmt.Errorf("read %s: %w", f.Name(), rerr)
+		default:
+			lines.add(buf[:n])
 		}
-		if n == 0 {
-			return open, nil
-		}
-		pending = lines(append(pending, buf[:n]...), take, bad)
 	}
 }
 
-// lines delivers whole lines and returns the rest.
-func lines(pending []byte, take func(Notice), bad func(error)) []byte {
+// lineReader puts lines together.
+type lineReader struct {
+	take    func(Notice)
+	bad     func(error)
+	pending []byte
+	long    bool // the rest of a line is left out
+}
+
+func (l *lineReader) add(b []byte) {
+	l.pending = append(l.pending, b...)
 	for {
-		line, rest, whole := bytes.Cut(pending, []byte("\n"))
-		switch {
-		case whole:
-			deliver(line, take, bad)
-			pending = rest
-		case len(pending) > maxNotice:
-			bad(fmt.Errorf("line is too long: %.80q", pending))
-			return nil
-		default:
-			return pending
+		line, rest, whole := bytes.Cut(l.pending, []byte("\n"))
+		if !whole {
+			break
 		}
+		if !l.long {
+			deliver(line, l.take, l.bad)
+		}
+		l.pending, l.long = rest, false
+	}
+	if len(l.pending) >= maxNotice && !l.long {
+		l.bad(fmt.Errorf("line is too long: %.80q", l.pending))
+		l.long = true
+	}
+	if l.long {
+		l.pending = nil
 	}
 }
 
 // finish reads the rest of a line: keepalived writes a line at once, so it is there.
-func finish(raw interface{ Control(func(uintptr)) error }, pending []byte, take func(Notice), bad func(error)) {
+func (l *lineReader) finish(raw syscall.RawConn) {
 	_ = raw.Control(func(fd uintptr) {
 		var b [1]byte
-		for len(pending) > 0 {
+		for len(l.pending) > 0 || l.long {
 			if n, err := unix.Read(int(fd), b[:]); n != 1 || err != nil {
 				return
 			}
-			pending = lines(append(pending, b[0]), take, bad)
+			l.add(b[:])
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,14 +33,17 @@ type standingIn struct {
 	heard chan string
 	stop  context.CancelFunc
 	done  chan error
+	ended atomic.Bool // keepalived
 }
+
+func (s *standingIn) alive() bool { return !s.ended.Load() }
 
 func startStandIn(t *testing.T, path string) *standingIn {
 	s := &standingIn{t: t, heard: make(chan string, 100), done: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	s.stop = cancel
 	go func() {
-		s.done <- StandIn(ctx, path, func(n Notice) { s.heard <- n.Scope + " " + n.State }, func(err error) { t.Error(err) })
+		s.done <- StandIn(ctx, path, s.alive, func(n Notice) { s.heard <- n.Scope + " " + n.State }, func(err error) { t.Error(err) })
 	}()
 	return s
 }
@@ -105,6 +109,29 @@ func TestStandIn(t *testing.T) {
 	}
 	_ = w.Close()
 }
+
+// What another keepalived writes is left to its own reader.
+func TestStandInEndsWithKeepalived(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	w := fifoWriter(t, path)
+	defer w.Close()
+	s := startStandIn(t, path)
+	fmt.Fprint(w, "INSTANCE \"VI_1\" MASTER 1\n")
+	s.hears("VI_1 MASTER")
+	s.ended.Store(true)
+	fmt.Fprint(w, "INSTANCE \"VI_1\" BACKUP 1\n")
+	if err := s.ends(); err != nil {
+		t.Error(err)
+	}
+	other := startStandIn(t, path)
+	other.hears("VI_1 BACKUP")
+	other.stop()
+	if err := other.ends(); err != nil {
+		t.Error(err)
+	}
+}
+
+func always() bool { return true }
 
 // One process at a time reads. The next one has the rest, and of a line that was
 // half read nothing.

@@ -22,7 +22,9 @@ func (k *Keeper) watchOwner(ctx context.Context, w router.Watch) {
 	if w.FIFO != "" {
 		ended = func() { k.standIn(ctx, w, gone) }
 	}
-	k.watchUnit(ctx, w.Process, func() { gone("is being stopped") })
+	if w.FIFO == "" { // its keepalived is in the same unit
+		k.watchUnit(ctx, w.Process, func() { gone("is being stopped") })
+	}
 	err := k.watchDeath(ctx, w.Process, ended)
 	switch {
 	case errors.Is(err, intent.ErrGone):
@@ -37,6 +39,8 @@ func (k *Keeper) watchOwner(ctx context.Context, w router.Watch) {
 // reader and repeats no state; on a busy machine it is long before that one reads.
 // One that was killed is not replaced.
 func (k *Keeper) standIn(ctx context.Context, w router.Watch, gone func(why string)) {
+	alive, free := w.Owner.Alive()
+	defer free()
 	clock := intent.NewNoticeClock(w.Owner)
 	take := func(n keepalived.Notice) {
 		i := intent.Intent{Scope: n.Scope, State: n.State, Owner: w.Owner, Channel: w.Process, FIFO: w.FIFO, At: time.Now()}
@@ -63,7 +67,7 @@ func (k *Keeper) standIn(ctx context.Context, w router.Watch, gone func(why stri
 	name := fmt.Sprintf("the reader[%d] of keepalived's FIFO has ended; the keeper reads it until keepalived is reloaded", w.Process.PID)
 	k.do(func() { k.standIns[w.Process] = name })
 	defer k.do(func() { delete(k.standIns, w.Process) })
-	err := keepalived.StandIn(ctx, w.FIFO, take, func(err error) {
+	err := keepalived.StandIn(ctx, w.FIFO, alive, take, func(err error) {
 		k.log.Warn("a line of the FIFO is not keepalived's", "error", err)
 	})
 	if err != nil {

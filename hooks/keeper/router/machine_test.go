@@ -126,6 +126,17 @@ func TestMachine(t *testing.T) {
 				r.t.Errorf("by %q", r.m.by)
 			}
 		}},
+		"the reader of a backup's FIFO is not watched, or longer than its keepalived": {false, nil, func(r *rig) {
+			r.boot()
+			e := r.of(intent.Backup, "", 10, 11)
+			e.Intents[0].FIFO = "/fifo"
+			r.do(e, "watch 10; watch 11 /fifo")
+			r.do(Gone{process(10), Exited}, "unwatch 11")
+			// Another keepalived has the same FIFO, and a reader of its own.
+			e = r.of(intent.Primary, "", 20, 21)
+			e.Intents[0].FIFO = "/fifo"
+			r.do(e, "watch 20; watch 21 /fifo; unwatch 10; fallback primary; serve 2 true; turned primary; order 0 2 primary open")
+		}},
 		"a request of a dead keepalived makes a primary for a moment": {false, nil, func(r *rig) {
 			r.boot()
 			e := r.of(intent.Primary, "", 10, 11)
