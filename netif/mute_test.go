@@ -28,6 +28,8 @@ func (b *bench) withLAN() *nstest.NS {
 	b.t.Helper()
 	lan := nstest.New(b.t)
 	lan.Veth(b.t, "lan0", "client0")
+	// Else duplicate address detection ends some time later, with a route of its own.
+	setSysctl(b.t, "net/ipv6/conf/lan0/disable_ipv6", "1")
 	ip(b.t, "addr", "add", "192.0.2.1/24", "dev", "lan0")
 	setSysctl(b.t, "net/ipv4/ip_forward", "1")
 	lan.Do(b.t, func() error {

@@ -1,6 +1,8 @@
 package netif
 
 import (
+	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -109,10 +111,14 @@ func command2(ns *nstest.NS, name string, args ...string) error {
 }
 
 func TestParseIGMP(t *testing.T) {
-	const file = "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n" +
-		"1\tlo        :     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n" +
-		"7\teth2      :     3      V3\n\t\t\t\tFB0000E0     1 0:00000000\t\t0\n\t\t\t\t010000E0     1 0:00000000\t\t0\n\t\t\t\t120000E0     1 0:00000000\t\t0\n" +
-		"8\teth2.7    :     1      V3\n\t\t\t\t160000E0     1 0:00000000\t\t0\n"
+	// The kernel prints an address as a number of the machine's byte order.
+	group := func(a ...byte) string {
+		return fmt.Sprintf("\t\t\t\t%08X     1 0:00000000\t\t0\n", binary.NativeEndian.Uint32(a))
+	}
+	file := "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n" +
+		"1\tlo        :     1      V3\n" + group(224, 0, 0, 1) +
+		"7\teth2      :     3      V3\n" + group(224, 0, 0, 251) + group(224, 0, 0, 1) + group(224, 0, 0, 18) +
+		"8\teth2.7    :     1      V3\n" + group(224, 0, 0, 22)
 	for device, want := range map[string][]string{"lo": nil, "eth2": {"224.0.0.251", "224.0.0.18"}, "eth2.7": {"224.0.0.22"}, "eth": nil} {
 		got, err := parseIGMP(strings.NewReader(file), device)
 		if err != nil || !slices.Equal(got, want) {

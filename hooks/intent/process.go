@@ -153,6 +153,15 @@ func (p Process) Open() (int, error) {
 	return fd, nil
 }
 
+// Ended reports whether the process of a pidfd has ended, for a loop that waits until
+// it is readable. To wait for that event alone would not do: one that came before the
+// wait is not reported again.
+func Ended(fd uintptr) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(p, 0)
+	return err == nil && n > 0
+}
+
 // Unit is the systemd service in whose control group p runs, empty if it is none
 // (cgroups(7), /proc/PID/cgroup).
 func (p Process) Unit() string {

@@ -123,13 +123,7 @@ func (k *Keeper) watchDeath(ctx context.Context, p intent.Process, dead func()) 
 	k.tasks.Go(func() {
 		defer f.Close()
 		defer stop()
-		// A pidfd cannot be read, it polls readable when its process ends: the first
-		// call says "not yet", the second comes when the runtime's poller wakes.
-		waited := false
-		err := raw.Read(func(uintptr) (done bool) {
-			done, waited = waited, true
-			return done
-		})
+		err := raw.Read(intent.Ended)
 		if err == nil && ctx.Err() == nil {
 			dead()
 		}

@@ -113,9 +113,13 @@ func outlives(ctx context.Context, pid int, limit time.Duration) bool {
 	}
 	_ = f.SetReadDeadline(time.Now().Add(limit))
 	defer context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })()
-	polled := false // the first call says "not yet", the next one comes with the event
-	return raw.Read(func(uintptr) (done bool) {
-		done, polled = polled, true
-		return done
-	}) != nil
+	return raw.Read(ended) != nil
+}
+
+// ended reports whether the process of a pidfd has ended. To wait for the event alone
+// would not do: one that came before the wait is not reported again.
+func ended(fd uintptr) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(p, 0)
+	return err == nil && n > 0
 }
