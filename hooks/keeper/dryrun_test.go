@@ -1,11 +1,15 @@
 package keeper_test
 
 import (
+	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/wanfail/wanfail/hooks/config"
 	"github.com/wanfail/wanfail/hooks/intent"
@@ -15,12 +19,26 @@ import (
 // What a role would do to kernel, services, conntrackd, resolver and scripts, as
 // a router goes through its roles with a keeper and without. What is printed is what
 // then happens; printing it changes nothing.
-func TestRehearse(t *testing.T) {
+func TestDryRun(t *testing.T) {
 	w := newWorld(t, "--dhcp-option=6,100.64.10.53")
 	r, names := &fakeReplica{}, book{}
 	with := func(o *keeper.Options) {
 		o.Replica, o.Publishers = r, []keeper.Publisher{keeper.Resolver{Names: names}}
 	}
+	// Duplicate address detection ends with a route, which is nobody's change.
+	w.eventually("IPv6 addresses are no longer tentative", 10*time.Second, func() bool {
+		addresses, err := os.ReadFile("/proc/thread-self/net/if_inet6")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(addresses)) {
+			flags, err := strconv.ParseUint(strings.Fields(line)[4], 16, 32)
+			if err != nil || flags&unix.IFA_F_TENTATIVE != 0 {
+				return false
+			}
+		}
+		return true
+	})
 	passing := regexp.MustCompile(`\d+m\d+s left`)
 	expects := func(when string, role intent.Role, events string, steps ...string) {
 		t.Helper()
