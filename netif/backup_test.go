@@ -196,6 +196,7 @@ func TestWatchTellsOfRules(t *testing.T) {
 	if e := <-events; e.Kind != Resync {
 		t.Fatalf("first event: %v", e.Kind)
 	}
+	defer ip(t, "rule", "del", "lookup", "77", "priority", "5")
 	for _, args := range [][]string{
 		{"rule", "add", "lookup", "77", "priority", "5"}, // somebody else's
 		{"rule", "del", "priority", fmt.Sprint(BackupPriority + 1)},

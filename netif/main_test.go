@@ -61,6 +61,9 @@ func newBench(t *testing.T) *bench {
 		if _, err := m.Purge(context.Background(), wan); err != nil {
 			t.Errorf("clean up: %v", err)
 		}
+		if _, err := m.RemoveBackupDefault(context.Background()); err != nil {
+			t.Errorf("clean up: %v", err)
+		}
 		_ = m.Close()
 	})
 	return b

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/wanfail/wanfail/hooks/files"
 )
 
 // Severity is how bad a finding is.
@@ -111,12 +113,14 @@ func Examine(f *Facts) Diagnosis {
 	return d.sorted()
 }
 
-// sorted has the errors first.
+// sorted has the errors first. What was read of files that others wrote cannot steer
+// a terminal.
 func (d Diagnosis) sorted() Diagnosis {
 	all := make([]Finding, 0, len(d.Findings))
 	for _, s := range [...]Severity{Error, Warning} {
 		for _, f := range d.Findings {
 			if f.Severity == s {
+				f.Found, f.Why, f.Fix = files.Lines(f.Found), files.Lines(f.Why), files.Lines(f.Fix)
 				all = append(all, f)
 			}
 		}
