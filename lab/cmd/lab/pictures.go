@@ -42,6 +42,10 @@ func statusScreen(ctx context.Context, o lab.Options) (text string, err error) {
 	if _, err := r.Run(ctx, "sysctl", "--quiet", "net.ipv6.conf.eth2.disable_ipv6=1"); err != nil { // as docs/debian.md has it
 		return "", err
 	}
+	// As the guides have it.
+	if _, err := r.Run(ctx, "systemctl", "enable", "keepalived"); err != nil {
+		return "", err
+	}
 	if err := l.Elect(ctx); err != nil {
 		return "", err
 	}
