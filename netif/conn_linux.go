@@ -74,25 +74,16 @@ func (c *conn) stream(typ, flags int, visit func([]byte), parts ...nl.NetlinkReq
 	}
 	c.seq++
 	req.Seq = c.seq
-	if err := again(func() error {
-		return unix.Sendto(c.fd, req.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-	}); err != nil {
-		return os.NewSyscallError("send to rtnetlink", err)
+	if err := c.send(req); err != nil {
+		return err
 	}
 	a := answer{seq: c.seq, visit: visit}
 	for !a.complete {
-		var n int
-		var from unix.Sockaddr
-		if err := again(func() (err error) {
-			n, from, err = unix.Recvfrom(c.fd, c.buffer[:], 0)
+		part, err := c.receive()
+		if err != nil {
 			return err
-		}); err != nil {
-			return os.NewSyscallError("receive from rtnetlink", err)
 		}
-		if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != nl.PidKernel {
-			continue // another process can send here, too
-		}
-		if err := a.add(c.buffer[:n]); err != nil {
+		if err := a.add(part); err != nil {
 			return err
 		}
 	}
@@ -100,6 +91,30 @@ func (c *conn) stream(typ, flags int, visit func([]byte), parts ...nl.NetlinkReq
 		return nl.ErrDumpInterrupted
 	}
 	return nil
+}
+
+// send sends a request to the kernel.
+func (c *conn) send(req *nl.NetlinkRequest) error {
+	return os.NewSyscallError("send to rtnetlink", again(func() error {
+		return unix.Sendto(c.fd, req.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	}))
+}
+
+// receive waits for what the kernel sends next, which is gone with the next call.
+func (c *conn) receive() ([]byte, error) {
+	for {
+		var n int
+		var from unix.Sockaddr
+		if err := again(func() (err error) {
+			n, from, err = unix.Recvfrom(c.fd, c.buffer[:], 0)
+			return err
+		}); err != nil {
+			return nil, os.NewSyscallError("receive from rtnetlink", err)
+		}
+		if sender, ok := from.(*unix.SockaddrNetlink); ok && sender.Pid == nl.PidKernel {
+			return c.buffer[:n], nil
+		} // else another process: it can send here, too
+	}
 }
 
 func again(call func() error) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -113,10 +112,8 @@ func walkRoutes(visit func(route)) error {
 	req := nl.NewNetlinkRequest(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
 	req.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET, Table: unix.RT_TABLE_MAIN}})
 	req.Seq = 1
-	if err := again(func() error {
-		return unix.Sendto(c.fd, req.Serialize(), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-	}); err != nil {
-		return os.NewSyscallError("send to rtnetlink", err)
+	if err := c.send(req); err != nil {
+		return err
 	}
 	visited := 0
 	a := answer{seq: req.Seq, visit: func(msg []byte) {
@@ -126,18 +123,11 @@ func walkRoutes(visit func(route)) error {
 		}
 	}}
 	for !a.complete && visited < maxOtherRoutes {
-		var n int
-		var from unix.Sockaddr
-		if err := again(func() (err error) {
-			n, from, err = unix.Recvfrom(c.fd, c.buffer[:], 0)
+		part, err := c.receive()
+		if err != nil {
 			return err
-		}); err != nil {
-			return os.NewSyscallError("receive from rtnetlink", err)
 		}
-		if sender, ok := from.(*unix.SockaddrNetlink); !ok || sender.Pid != nl.PidKernel {
-			continue // another process can send here, too
-		}
-		switch err := a.add(c.buffer[:n]); {
+		switch err := a.add(part); {
 		case gone(err): // the kernel has no main table before its first route
 			return nil
 		case err != nil:

@@ -11,9 +11,6 @@ func (m *Machine) Intents() intent.Intents { return m.intents }
 // Role is the router's.
 func (m *Machine) Role() intent.Role { return m.role }
 
-// Knows reports whether an intent, or one that makes it obsolete, is known.
-func (m *Machine) Knows(i intent.Intent) bool { return m.intents.Holds(i) }
-
 // Already reports whether nothing has to be done for a request that is about to
 // be made. The record may have told of this very one before.
 func (m *Machine) Already(i intent.Intent) bool {

@@ -165,7 +165,7 @@ func TestJudge(t *testing.T) {
 	if r.m.Already(i) {
 		t.Error("the very request that made it so was not needed")
 	}
-	if again := r.intent(intent.Primary); !r.m.Already(again) || r.m.Knows(again) {
+	if again := r.intent(intent.Primary); !r.m.Already(again) || r.m.intents.Holds(again) {
 		t.Error("a primary is no primary already")
 	}
 	r.step(Reached{0, wan.State{Epoch: 2}})
